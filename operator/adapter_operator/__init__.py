@@ -1,0 +1,1 @@
+"""Decides, verifies and applies how adapters are served on a Kubernetes cluster."""

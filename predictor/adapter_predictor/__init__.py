@@ -1,0 +1,1 @@
+"""Interpretable trees distilled from the twin, and the placement that uses them."""

@@ -1,0 +1,17 @@
+"""Errors that a person can mend. Every message names the field and says what is allowed."""
+
+
+class AdaptwinError(Exception):
+    """Anything wrong with what adaptwin was given; the root of all packages' errors."""
+
+
+class ProfileError(AdaptwinError):
+    """A profile that does not exist, cannot be read, or does not fit its schema."""
+
+
+class WorkloadError(AdaptwinError):
+    """A workload or a trace that cannot be simulated."""
+
+
+class MeasurementError(AdaptwinError):
+    """A measurement table that lacks a column or holds a value of the wrong kind."""
