@@ -1,0 +1,9 @@
+"""Placement: the fewest GPUs for a set of adapters, which slots they have, and who serves whom.
+
+Pure: knows the predictor's answers, not how they came about, and nothing of Kubernetes.
+"""
+
+from adapter_predictor.placement.demand import AdapterDemand, Limits, Objectives, TokenMeans
+from adapter_predictor.placement.result import LowerBound, Placement
+
+__all__ = ["AdapterDemand", "Limits", "LowerBound", "Objectives", "Placement", "TokenMeans"]
