@@ -1,6 +1,7 @@
 """The command `adaptwin`: its own command `plan`, and the commands of the packages."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -11,7 +12,7 @@ from adapter_twin.version import __version__
 class AdaptwinGroup(DeferringGroup):
     """The sub-commands live in the package that they drive."""
 
-    deferred = {
+    deferred: ClassVar[Mapping[str, DeferredApp]] = {
         "twin": DeferredApp("adapter_twin.cli", "Simulate, calibrate and validate the digital twin."),
         "predictor": DeferredApp("adapter_predictor.cli", "Train, evaluate and explain the predictor."),
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
