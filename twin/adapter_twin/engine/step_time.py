@@ -36,13 +36,14 @@ def step_time(c, decodes, prefill_tokens, kv_tokens, prefills, adapters, slots, 
         + c[2] * kv_tokens
         + c[3] * prefill_tokens
         + c[4] * prefills
-        + c[12] * waiting
+        + c[14] * waiting
     )
     if adapters > 0:
         t += (
             c[5]
-            + (c[6] + c[7] * rank + c[9] * prefill_tokens) * adapters
-            + c[8] * prefill_tokens
-            + (c[10] + c[11] * rank) * slots
+            + c[6] * rank
+            + (c[7] + c[8] * rank + c[9] * decodes + c[11] * prefill_tokens) * adapters
+            + c[10] * prefill_tokens
+            + (c[12] + c[13] * rank) * slots
         )
     return t

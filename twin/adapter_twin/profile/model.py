@@ -86,9 +86,11 @@ class StepTimeCoefficients(_Frozen):
     per_prefill_token: NonNegativeFloat = Field(description="per prompt token computed")
     per_prefill: NonNegativeFloat = Field(description="per request with prompt tokens in the step")
     lora_base: NonNegativeFloat = Field(description="once a step holds any adapter")
+    lora_per_rank: NonNegativeFloat = Field(description="per padded rank, once a step holds any adapter")
     lora_per_adapter: NonNegativeFloat = Field(description="per distinct adapter in the step")
     lora_per_adapter_rank: NonNegativeFloat = Field(description="per distinct adapter and padded rank")
-    lora_per_prefill_token: NonNegativeFloat = Field(description="per prompt token, once a step holds any adapter")
+    lora_per_adapter_decode: NonNegativeFloat = Field(description="per distinct adapter and decode")
+    lora_per_prefill_token: NonNegativeFloat = Field(description="per prompt token, with any adapter")
     lora_per_adapter_prefill_token: NonNegativeFloat = Field(description="per adapter and prompt token")
     lora_per_slot: NonNegativeFloat = Field(description="per slot: grids are launched for all of them")
     lora_per_slot_rank: NonNegativeFloat = Field(description="per slot and padded rank")
@@ -118,7 +120,7 @@ class TokenLengths(_Frozen):
 
 
 class LengthAssumptions(_Frozen):
-    """Token lengths that were not measured per request: fitted assumptions, to be replaced by observed ones."""
+    """Token lengths, fitted where no request was measured; to be replaced by observed ones."""
 
     prompt: TokenLengths
     output: TokenLengths

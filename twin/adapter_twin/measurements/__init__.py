@@ -1,0 +1,1 @@
+"""Measured runs: reading their tables, repeating their arrivals, and the measures of error."""
