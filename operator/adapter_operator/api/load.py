@@ -1,0 +1,93 @@
+"""Reads AdapterDeployments from files and objects; each fault becomes one sentence that names the field."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from adapter_operator.api.problems import describe
+from adapter_operator.api.v1alpha1 import API_VERSION, KIND, AdapterDeployment
+from adapter_operator.errors import SpecError
+
+
+def load_adapter_deployment(source: Path | str) -> AdapterDeployment:
+    """The one AdapterDeployment in a YAML or JSON file, or in a text.
+
+    Args:
+        source: a path to read, or the text itself where it is a `str`.
+
+    Raises:
+        SpecError: the file cannot be read, or holds no valid AdapterDeployment, or several.
+    """
+    text = _read(source) if isinstance(source, Path) else source
+    where = str(source) if isinstance(source, Path) else "the text"
+    found = [item for item in _documents(text, where) if _is_adapter_deployment(item)]
+    if len(found) != 1:
+        count = "no" if not found else str(len(found))
+        raise SpecError(f"{where}: holds {count} {KIND} (apiVersion {API_VERSION}); exactly one is expected")
+    return parse_adapter_deployment(found[0])
+
+
+def parse_adapter_deployment(item: Mapping[str, Any]) -> AdapterDeployment:
+    """The model of an object as the API server or a YAML file gives it.
+
+    Raises:
+        SpecError: naming each field at fault and what is allowed in it.
+    """
+    try:
+        return AdapterDeployment.model_validate_json(json.dumps(_without_nulls(item), default=str))
+    except ValidationError as error:
+        raise SpecError(*describe(error, AdapterDeployment)) from error
+
+
+class _UniqueKeysLoader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: a key may appear once, and dates stay text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuses what PyYAML would silently overwrite."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise SpecError(f'line {key_node.start_mark.line + 1}: the field "{key}" is set twice')
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_UniqueKeysLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not a text file"
+        raise SpecError(f"{path}: cannot be read: {reason}") from error
+
+
+def _documents(text: str, where: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, Loader=_UniqueKeysLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SpecError(f"{where}{line}: is not YAML: {getattr(error, 'problem', error)}") from error
+
+
+def _is_adapter_deployment(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("kind") == KIND
+
+
+def _without_nulls(item: Any) -> Any:
+    """A null is the same as nothing, as in the API server."""
+    if isinstance(item, Mapping):
+        return {key: _without_nulls(value) for key, value in item.items() if value is not None}
+    if isinstance(item, list | tuple):
+        return [_without_nulls(value) for value in item]
+    return item
