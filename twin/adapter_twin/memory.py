@@ -1,7 +1,7 @@
 """How many KV cache tokens are left beside the adapter slots, or that nothing fits.
 
-vLLM takes `gpu_memory_utilization` of the GPU, and what weights, adapter slots, activations and graphs leave is
-the KV cache. Adapter slots are stacked tensors, one per wrapped projection and layer, each padded to
+vLLM takes `gpu_memory_utilization` of the GPU; what weights, adapter slots, activations and graphs leave of it
+is the KV cache. Adapter slots are stacked tensors, one per wrapped projection and layer, each padded to
 `max_lora_rank`; what counts is the memory that PyTorch's caching allocator *reserves* for them.
 """
 
@@ -90,17 +90,12 @@ def _reserved_bytes(model: ModelGeometry, extra_rows: int, slots: int, rank: int
 
 def _stacked_widths(model: ModelGeometry, extra_rows: int, tp: int) -> Iterator[int]:
     """The other dimension of every stacked LoRA tensor of one GPU, in vLLM's order of creation."""
-    hidden, query = model.hidden_size, model.query_size // tp
-    kv, intermediate = model.kv_size // tp, model.intermediate_size // tp
-    qkv = (hidden, hidden, hidden, query, kv, kv)
-    out_projection = (query, hidden)
-    gate_up = (hidden, hidden, intermediate, intermediate)
-    down = (intermediate, hidden)
     for _ in range(model.layers):
-        yield from (*qkv, *out_projection, *gate_up, *down)
+        yield from model.lora_widths(tp)
     if model.lora_on_embeddings:
         padded = -(-model.vocabulary_size // _VOCABULARY_PADDING) * _VOCABULARY_PADDING
-        yield from (model.vocabulary_size + extra_rows, hidden, hidden, padded + extra_rows)
+        yield from (model.vocabulary_size + extra_rows, model.hidden_size)
+        yield from (model.hidden_size, padded + extra_rows)
 
 
 class _CachingAllocator:

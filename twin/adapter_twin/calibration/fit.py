@@ -1,9 +1,10 @@
 """Closed-loop fit: Gauss–Newton on simulated runs, damped, bounded, and held to where it began.
 
-A step-time model fitted to the measured means in open loop is only nearly right, and one that is refitted
-blindly on the twin's own trajectories diverges: a slower step makes a larger batch, which makes a slower step.
-So the parameters are moved by Gauss–Newton steps on what the *closed loop* predicts, with the Jacobian by finite
-differences under common random numbers, a robust loss, bounds, and a ridge towards the start.
+A step-time model fitted to the measured means in open loop is only nearly right, and one that is
+refitted blindly on the twin's own trajectories diverges: a slower step makes a larger batch, which makes
+a slower step. So the parameters are moved by Gauss–Newton steps on what the *closed loop* predicts, with
+the Jacobian by finite differences under common random numbers, a robust loss, bounds, and a ridge towards
+the start.
 """
 
 from collections.abc import Callable, Sequence

@@ -46,10 +46,7 @@ def decode_rows(rows: Sequence[Microbenchmark], profile: Profile) -> list[Microb
     return [
         row
         for row in rows
-        if row.model == profile.model.name
-        and row.input_length == 1
-        and row.max_num_seqs
-        and row.tpot_mean_ms
+        if row.model == profile.model.name and row.input_length == 1 and row.max_num_seqs and row.tpot_mean_ms
     ]
 
 

@@ -1,8 +1,8 @@
 """The measured runs' own arrivals, repeated draw by draw.
 
-Every run was seeded with 0: Python's generator shuffled the (adapter, rate) pairs, and numpy's legacy generator
-drew all gaps: first one per adapter in the shuffled order, then, in order of arrival time over all adapters,
-the next gap of the adapter that arrived. An adapter stops at its first arrival at or after the end.
+Every run was seeded with 0: Python's generator shuffled the (adapter, rate) pairs, and numpy's legacy
+generator drew all gaps: first one per adapter in the shuffled order, then, in order of arrival time over all
+adapters, the next gap of the adapter that arrived. An adapter stops at its first arrival at or after the end.
 """
 
 import random
@@ -28,7 +28,7 @@ def measured_arrivals(
     mean_gap = np.array([1.0 / rate for _, rate in shuffled])
     expected = duration_s * float((1.0 / mean_gap).sum())
     draws = int(expected + 10.0 * expected**0.5) + 2 * adapters + 100
-    gaps = np.random.RandomState(0).standard_exponential(draws)  # noqa: NPY002
+    gaps = np.random.RandomState(0).standard_exponential(draws)
     times, positions, count = _merge(gaps, mean_gap, duration_s)
     arrival_s, adapter = times[:count].copy(), order[positions[:count]]
     arrival_s.setflags(write=False)

@@ -1,4 +1,4 @@
-"""Reading the measurement tables. Every row is validated; an error names file, line, column and what is allowed."""
+"""Reading the measurement tables: an error names file, line, column and what is allowed."""
 
 import csv
 from collections.abc import Sequence

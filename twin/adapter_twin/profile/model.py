@@ -41,6 +41,18 @@ class ModelGeometry(_Frozen):
         """Bytes of keys and values of one token over all layers."""
         return 2 * self.layers * self.kv_size * self.dtype_bytes
 
+    def lora_widths(self, tensor_parallel_size: int = 1) -> tuple[int, ...]:
+        """The dimension beside the rank of every LoRA matrix of one layer on one GPU, in vLLM's order.
+
+        A of a column-parallel projection and B of a row-parallel one are not split over the GPUs.
+        """
+        hidden, query = self.hidden_size, self.query_size // tensor_parallel_size
+        kv = self.kv_size // tensor_parallel_size
+        intermediate = self.intermediate_size // tensor_parallel_size
+        qkv = (hidden, hidden, hidden, query, kv, kv)
+        gate_up = (hidden, hidden, intermediate, intermediate)
+        return (*qkv, query, hidden, *gate_up, intermediate, hidden)
+
 
 class Gpu(_Frozen):
     """A GPU by its data sheet."""
@@ -196,6 +208,4 @@ class Profile(_Frozen):
 
     def adapter_bytes(self, rank: int) -> int:
         """Bytes of one adapter of `rank` over all linear layers."""
-        m = self.model
-        width = 9 * m.hidden_size + 2 * m.query_size + 2 * m.kv_size + 3 * m.intermediate_size
-        return m.layers * rank * width * m.dtype_bytes
+        return self.model.layers * rank * sum(self.model.lora_widths()) * self.model.dtype_bytes

@@ -29,7 +29,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
     path = Path(name)
     if path.suffix != ".json":
         known = ", ".join(available_profiles())
-        raise ProfileError(f"profile: there is none named {name!r}; shipped are {known}, or give a .json file")
+        raise ProfileError(
+            f"profile: there is none named {name!r}; shipped are {known}, or give a .json file"
+        )
     try:
         return parse_profile(path.read_text(encoding="utf-8"), name)
     except OSError as error:

@@ -51,9 +51,7 @@ def score(runs: Sequence[Run], predictions: Sequence[Prediction]) -> Scores:
     predicted = np.nan_to_num(column([predictions[i] for i in ok], "throughput"))
     regimes = np.array([regime(m, i) for m, i in zip(measured, ideal, strict=True)])
     masks = {"all": np.ones(len(ok), bool)} | {name: regimes == name for name in REGIMES}
-    errors, bias = _errors(
-        [runs[i] for i in ok], [predictions[i] for i in ok], masks
-    )
+    errors, bias = _errors([runs[i] for i in ok], [predictions[i] for i in ok], masks)
     same = [run.status == prediction.status for run, prediction in zip(runs, predictions, strict=True)]
     return Scores(
         rows={name: int(mask.sum()) for name, mask in masks.items()},
