@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from controlplane.errors import Unavailable
 from controlplane.programs import obtain
 from controlplane.progress import Reporter

@@ -7,6 +7,10 @@ class PlanError(AdaptwinError):
     """A plan whose pools and assignment contradict one another."""
 
 
+class PredictionError(AdaptwinError):
+    """A load that cannot be predicted: rates, tokens or slots out of range."""
+
+
 class ArtifactError(AdaptwinError):
     """An artifact that cannot be read, was altered, or belongs to another profile."""
 

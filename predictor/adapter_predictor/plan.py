@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Annotated, Any, Self
 
 from adapter_twin.fleet import FleetReplica
-from adapter_twin.memory import ALLOWED_LORA_RANKS
 from adapter_twin.replica import ReplicaConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapter_predictor.errors import PlanError
+from adapter_twin.memory import ALLOWED_LORA_RANKS
 
 SHARE_TOLERANCE = 1e-6
 """How far an adapter's shares may add up beside one."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+
 from controlplane import chart
 from controlplane.node import FakeKubelet, GpuNode
 from controlplane.session import running
@@ -16,8 +17,9 @@ from controlplane.session import running
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from controlplane.cluster import Cluster
     from kubernetes.client import ApiClient
+
+    from controlplane.cluster import Cluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "charts" / "adaptwin"

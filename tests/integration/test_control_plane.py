@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from controlplane.cluster import CommandError
 from controlplane.pins import read_pins
 
@@ -55,9 +56,8 @@ def test_serves_the_pinned_version(cluster: Cluster):
     assert read_pins().kubernetes in cluster.kubectl("get", "--raw", "/version")
 
 
-def test_stateful_set_gets_ready_pods_on_the_gpu_node(
-    cluster: Cluster, namespace: str, gpu_node: GpuNode, kubelet: FakeKubelet
-):
+@pytest.mark.usefixtures("kubelet")
+def test_stateful_set_gets_ready_pods_on_the_gpu_node(cluster: Cluster, namespace: str, gpu_node: GpuNode):
     cluster.apply(stateful_set(), namespace=namespace)
     eventually(lambda: ready_replicas(cluster, namespace) == 2)
     assert {pod["spec"]["nodeName"] for pod in pods(cluster, namespace)} == {gpu_node.name}
@@ -81,7 +81,8 @@ def test_a_failing_probe_makes_a_pod_unready(cluster: Cluster, namespace: str, k
     eventually(lambda: ready_replicas(cluster, namespace) == 2)
 
 
-def test_deleted_pods_go_and_come_again(cluster: Cluster, namespace: str, kubelet: FakeKubelet):
+@pytest.mark.usefixtures("kubelet")
+def test_deleted_pods_go_and_come_again(cluster: Cluster, namespace: str):
     cluster.apply(stateful_set(replicas=1), namespace=namespace)
     eventually(lambda: ready_replicas(cluster, namespace) == 1)
     before = pods(cluster, namespace)[0]["metadata"]["uid"]
@@ -90,7 +91,7 @@ def test_deleted_pods_go_and_come_again(cluster: Cluster, namespace: str, kubele
     eventually(lambda: ready_replicas(cluster, namespace) == 1)
 
 
-@pytest.mark.usefixtures("kubelet", "gpu_node")
+@pytest.mark.usefixtures("kubelet")
 def test_pods_without_a_free_gpu_stay_pending(cluster: Cluster, namespace: str):
     cluster.apply(stateful_set(replicas=3, gpus=4), namespace=namespace)
     eventually(lambda: ready_replicas(cluster, namespace) == 2)

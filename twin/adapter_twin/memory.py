@@ -1,7 +1,7 @@
 """How many KV cache tokens are left beside the adapter slots, or that nothing fits.
 
-vLLM takes `gpu_memory_utilization` of the GPU; what weights, adapter slots, activations and graphs leave of it
-is the KV cache. Adapter slots are stacked tensors, one per wrapped projection and layer, each padded to
+vLLM takes `gpu_memory_utilization` of the GPU; what weights, adapter slots, activations and graphs leave of
+it is the KV cache. Adapter slots are stacked tensors, one per wrapped projection and layer, each padded to
 `max_lora_rank`; what counts is the memory that PyTorch's caching allocator *reserves* for them.
 """
 

@@ -39,6 +39,16 @@ class ApiModel(BaseModel):
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Adds the rules' messages, as the custom resource's schema has them."""
+        described = handler.resolve_ref_schema(handler(schema))
+        if cls.rules:
+            described["x-kubernetes-validations"] = [{"message": rule.message} for rule in cls.rules]
+        return described
+
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
         for rule in self.rules:

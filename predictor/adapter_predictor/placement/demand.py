@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from adapter_twin.memory import ALLOWED_LORA_RANKS
+from itertools import pairwise
 
 from adapter_predictor.errors import PlacementError
+from adapter_twin.memory import ALLOWED_LORA_RANKS
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def checked(demands: Iterable[AdapterDemand]) -> Sequence[AdapterDemand]:
     ordered = sorted(demands, key=lambda demand: demand.name)
     if not ordered:
         raise PlacementError("adapters: there is none; at least one is needed")
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if first.name == second.name:
             raise PlacementError(f"adapters: {first.name} is there twice; names of adapters are unique")
     return ordered

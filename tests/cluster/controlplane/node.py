@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
@@ -45,7 +45,7 @@ class GpuNode:
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat of {name}", daemon=True)
 
-    def __enter__(self) -> GpuNode:
+    def __enter__(self) -> Self:
         """Makes the Node and waits until pods may be bound to it."""
         self._core.create_node({"metadata": {"name": self.name, "labels": self._labels}})
         self._renew()
@@ -109,7 +109,7 @@ class FakeKubelet:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kubelet of {node}", daemon=True)
 
-    def __enter__(self) -> FakeKubelet:
+    def __enter__(self) -> Self:
         """Starts to play."""
         self._thread.start()
         return self

@@ -90,6 +90,19 @@ def obtain(
     return dict(choose(look(environment, pins)).present)
 
 
+def rebuild(environment: Mapping[str, str], reporter: Reporter) -> Path:
+    """Builds every program into the cache, whatever is there; returns the cache's folder.
+
+    Raises:
+        Unavailable: The build is not possible here.
+    """
+    pins = pinned.read_pins()
+    cache = cache_folder(environment, pins)
+    with _locked(cache, reporter):
+        _fetch(pinned.ALL, cache, pins, reporter, [build])
+    return cache
+
+
 def look(environment: Mapping[str, str], pins: Pins) -> Machine:
     """Looks at the environment and into the cache."""
     cache = cache_folder(environment, pins)

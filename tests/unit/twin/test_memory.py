@@ -1,12 +1,13 @@
 """The memory model against the KV capacities that vLLM reported, and its physics."""
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
-from adapter_twin.memory import ALLOWED_LORA_RANKS, memory_verdict, slots_bytes
 from adapter_twin.measurements.folder import MeasurementFolder
+from adapter_twin.memory import ALLOWED_LORA_RANKS, memory_verdict, slots_bytes
 from adapter_twin.profile import available_profiles, load_profile
 from adapter_twin.validation.memory import score_memory
 
@@ -32,7 +33,7 @@ def test_memory_verdict_of_every_run_is_right(name):
 @pytest.mark.parametrize("name", available_profiles())
 def test_more_slots_and_higher_ranks_never_leave_more_kv_cache(name):
     profile = load_profile(name)
-    for rank, higher in zip(ALLOWED_LORA_RANKS, ALLOWED_LORA_RANKS[1:], strict=False):
+    for rank, higher in itertools.pairwise(ALLOWED_LORA_RANKS):
         tokens = [memory_verdict(profile, slots, rank).kv_cache_tokens for slots in (1, 8, 64, 256)]
         assert tokens == sorted(tokens, reverse=True)
         assert memory_verdict(profile, 64, higher).kv_cache_tokens <= tokens[2]
@@ -42,7 +43,8 @@ def test_a_configuration_that_does_not_fit_says_why():
     verdict = memory_verdict(load_profile("llama-3.1-8b-instruct-h100-64gb"), 128, 32)
     assert not verdict.fits
     assert re.fullmatch(
-        r"128 slots of rank 32 leave 120,\d{3} KV cache tokens on H100-64GB, fewer than max_model_len 131,072",
+        r"128 slots of rank 32 leave 120,\d{3} KV cache tokens on H100-64GB, "
+        r"fewer than max_model_len 131,072",
         verdict.reason,
     )
 

@@ -30,14 +30,7 @@ def step_time(c, decodes, prefill_tokens, kv_tokens, prefills, adapters, slots, 
         waiting: length of the waiting queue.
         connections: open requests.
     """
-    t = (
-        c[0]
-        + c[1] * decodes
-        + c[2] * kv_tokens
-        + c[3] * prefill_tokens
-        + c[4] * prefills
-        + c[14] * waiting
-    )
+    t = c[0] + c[1] * decodes + c[2] * kv_tokens + c[3] * prefill_tokens + c[4] * prefills + c[14] * waiting
     if adapters > 0:
         t += (
             c[5]

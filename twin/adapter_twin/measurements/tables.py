@@ -27,7 +27,7 @@ class _Row(BaseModel):
 
 
 class Run(_Row):
-    """One measured run of an hour: a row of `runs.csv`. Latencies in milliseconds, as the table holds them."""
+    """One measured run of an hour: a row of `runs.csv`. Latencies are in milliseconds, as there."""
 
     run: str
     set: str

@@ -118,7 +118,7 @@ class ClaimVolume(ApiModel):
 class EmptyDirVolume(ApiModel):
     """Scratch space that lives as long as the pod."""
 
-    medium: Literal["", "Memory"] = ""
+    medium: Literal["Memory"] | None = None
     size_limit: ResourceQuantity | None = None
 
 
@@ -156,6 +156,12 @@ class Affinity(ApiModel):
     pod_anti_affinity: dict[str, Any] | None = None
 
 
+def _repeated_argument(engine: "Engine") -> str | None:
+    """A rule's `fault`: the first argument whose name was given before, with another value."""
+    names = [argument.split("=")[0] for argument in engine.args]
+    return next((f"args[{i}]" for i, name in enumerate(names) if name in names[:i]), None)
+
+
 class Engine(ApiModel):
     """The engine's pods, as far as they are the user's to decide."""
 
@@ -173,6 +179,10 @@ class Engine(ApiModel):
     priority_class_name: DnsName | None = None
     image_pull_secrets: Annotated[tuple[LocalReference, ...], Field(max_length=8), KeyedBy("name")] = ()
     volumes: Annotated[tuple[Volume, ...], Field(max_length=16), KeyedBy("name")] = ()
+
+    rules: ClassVar = (
+        Rule("each engine argument may be given once", _repeated_argument),
+    )
 
     def argument(self, name: str) -> str | None:
         """The value that an engine argument is given, such as `argument("max-model-len")`."""

@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from adapter_operator.api.base import ApiModel, Rule, unless
 from adapter_operator.api.text import (
     AbsolutePath,
@@ -43,7 +41,7 @@ class HttpSource(ApiModel):
     """An archive fetched over HTTP."""
 
     url: HttpUrl
-    sha256: Sha256 | None = Field(default=None, alias="sha256")
+    sha256: Sha256 | None = None
 
 
 class ModelSource(ApiModel):

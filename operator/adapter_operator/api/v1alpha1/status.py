@@ -56,7 +56,7 @@ class PredictionStatus(ApiModel):
 class LowerBoundStatus(ApiModel):
     """The fewest GPUs that any plan could need, by the predictor's feasibility."""
 
-    gpus: _Count = Field(alias="gpus")
+    gpus: _Count
     statement: _Message = ""
 
 
@@ -116,7 +116,7 @@ class Status(ApiModel):
     adapters: _Count | None = None
     replicas: _Count | None = None
     ready_replicas: _Count | None = None
-    gpus: _Count | None = Field(default=None, alias="gpus")
+    gpus: _Count | None = None
     pools: Annotated[tuple[PoolStatus, ...], Field(max_length=64), KeyedBy("name")] = ()
     plan_hash: _Hash | None = None
     prediction: PredictionStatus | None = None
