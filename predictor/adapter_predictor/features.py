@@ -1,0 +1,157 @@
+"""What a tree sees of a replica's load: one function, for training and for serving.
+
+Every feature has a name, a unit and a sentence, since explanations are made of them. Most are what a person
+would ask first (how many adapters, how fast, how many slots); the others are the steady state that `physics`
+computes in closed form, so that small trees suffice.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapter_predictor import physics
+from adapter_predictor.load import LoadBatch, ReplicaLoad
+from adapter_twin.memory import MemoryVerdict, memory_verdict
+from adapter_twin.profile import Profile
+
+FloatArray = NDArray[np.float64]
+
+KV_LENGTH_BIAS: Final = 1.15
+"""A running request holds this much more than prompt + output / 2: long requests run for longer."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input of the trees.
+
+    Attributes:
+        name: Its name, an identifier.
+        unit: Its unit, "" for a ratio.
+        description: What it is, as a noun phrase.
+        grows_with_demand: Whether it never falls when rates or token means rise, all else equal; None
+            where they leave it alone.
+    """
+
+    name: str
+    unit: str
+    description: str
+    grows_with_demand: bool | None = None
+
+
+FEATURES: Final = (
+    Feature("adapters", "adapters", "adapters that get traffic"),
+    Feature("max_loras", "slots", "adapter slots"),
+    Feature("max_lora_rank", "rank", "rank to which every slot is padded"),
+    Feature("top_share", "", "the hottest adapter's share of the requests"),
+    Feature("effective_adapters", "adapters", "adapters, each counted by how much it is used (1 / Σ share²)"),
+    Feature("kv_cache_tokens", "tokens", "KV cache that weights and slots leave"),
+    Feature("rate", "req/s", "requests per second", grows_with_demand=True),
+    Feature("prompt_tokens", "tokens", "mean prompt length", grows_with_demand=True),
+    Feature("output_tokens", "tokens", "mean output length", grows_with_demand=True),
+    Feature("offered_tokens", "tokens/s", "offered load", grows_with_demand=True),
+    Feature(
+        "utilisation", "", "offered rate over the rate that a full batch sustains", grows_with_demand=True
+    ),
+    Feature("kv_demand", "", "KV cache that the running requests would hold, over what there is", True),
+    Feature("batch", "requests", "requests expected to run at once", grows_with_demand=True),
+    Feature(
+        "active_adapters", "adapters", "adapters expected to have a running request", grows_with_demand=True
+    ),
+    Feature("slot_pressure", "", "adapters expected to be active, over slots", grows_with_demand=True),
+    Feature("slot_wait", "s", "time for which an adapter waits for a slot", grows_with_demand=True),
+    Feature("steady_served", "", "served fraction of the steady state", grows_with_demand=False),
+    Feature("steady_itl", "s", "inter-token latency of the steady state", grows_with_demand=True),
+    Feature("steady_ttft", "s", "time to first token of the steady state", grows_with_demand=True),
+)
+"""The features, in the order of the vector."""
+
+FEATURE_INDEX: Final = {feature.name: index for index, feature in enumerate(FEATURES)}
+
+
+class FeatureFunction:
+    """Features of loads on one profile's replicas; remembers the memory of the slots it has met."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._coefficients = profile.coefficients()
+        self._memory: dict[tuple[int, int], MemoryVerdict] = {}
+
+    def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
+        """Whether a replica with these slots starts, and with how much KV cache."""
+        key = (max_loras, max_lora_rank)
+        if key not in self._memory:
+            self._memory[key] = memory_verdict(self.profile, max_loras, max_lora_rank)
+        return self._memory[key]
+
+    def fits(self, loads: LoadBatch) -> NDArray[np.bool_]:
+        """Which replicas of the batch start, shape (n)."""
+        verdicts = (self.memory(*slots) for slots in _slots(loads))
+        return np.array([verdict.fits for verdict in verdicts], dtype=np.bool_)
+
+    def matrix(self, loads: LoadBatch) -> FloatArray:
+        """Features of many loads, shape (n, len(FEATURES))."""
+        kv = self._kv_tokens(loads)
+        prompt, output = loads.prompt_tokens_mean, loads.output_tokens_mean
+        held = KV_LENGTH_BIAS * (prompt + 0.5 * output)
+        slots, rank = loads.max_loras.astype(np.float64), loads.max_lora_rank.astype(np.float64)
+        largest = self._largest_batch(kv, held, prompt, output)
+        connections = np.full(len(loads), float(self.profile.engine.max_connections))
+        given = np.column_stack([prompt, output, held, slots, rank, largest, connections])
+        states = physics.steady_states(self._coefficients, loads.rates, loads.offsets, given)
+        state = dict(zip(physics.COLUMNS, states.T, strict=True))
+        mix = physics.mixes(loads.rates, loads.offsets)
+        rate = mix[:, 1]
+        columns = {
+            "adapters": mix[:, 0],
+            "max_loras": slots,
+            "max_lora_rank": rank,
+            "top_share": mix[:, 2],
+            "effective_adapters": mix[:, 3],
+            "kv_cache_tokens": kv,
+            "rate": rate,
+            "prompt_tokens": prompt,
+            "output_tokens": output,
+            "offered_tokens": rate * (prompt + output),
+            "utilisation": rate / state["capacity_per_s"],
+            "kv_demand": rate * output * state["itl_s"] * held / kv,
+            "batch": state["batch"],
+            "active_adapters": state["active_adapters"],
+            "slot_pressure": state["active_adapters"] / slots,
+            "slot_wait": state["slot_wait_s"],
+            "steady_served": state["served"],
+            "steady_itl": state["itl_s"],
+            "steady_ttft": state["ttft_s"],
+        }
+        return np.column_stack([columns[feature.name] for feature in FEATURES])
+
+    def vector(self, load: ReplicaLoad) -> FloatArray:
+        """Features of one load, shape (len(FEATURES))."""
+        row: FloatArray = self.matrix(LoadBatch.of([load]))[0]
+        return row
+
+    def _kv_tokens(self, loads: LoadBatch) -> FloatArray:
+        """KV cache of each replica in tokens, one block at least, shape (n)."""
+        tokens = [self.memory(*slots).kv_cache_tokens for slots in _slots(loads)]
+        return np.maximum(np.array(tokens, dtype=np.float64), self.profile.engine.block_size)
+
+    def _largest_batch(
+        self, kv: FloatArray, held: FloatArray, prompt: FloatArray, output: FloatArray
+    ) -> FloatArray:
+        """Requests that can run at once: what KV cache, sequence limit and token budget allow, shape (n)."""
+        engine = self.profile.engine
+        by_budget = engine.max_num_batched_tokens / (1.0 + prompt / output)
+        largest: FloatArray = np.maximum(
+            1.0, np.minimum(np.minimum(kv / held, by_budget), engine.max_num_seqs)
+        )
+        return largest
+
+
+def feature_vector(profile: Profile, load: ReplicaLoad) -> FloatArray:
+    """Features of one load, shape (len(FEATURES)); for many loads, keep a `FeatureFunction`."""
+    return FeatureFunction(profile).vector(load)
+
+
+def _slots(loads: LoadBatch) -> list[tuple[int, int]]:
+    return list(zip(loads.max_loras.tolist(), loads.max_lora_rank.tolist(), strict=True))
