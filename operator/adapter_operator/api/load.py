@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import ValidationError
 
+from adapter_operator.api.base import ApiModel, KeyedBy
 from adapter_operator.api.problems import describe
-from adapter_operator.api.v1alpha1 import API_VERSION, KIND, AdapterDeployment
+from adapter_operator.api.v1alpha1 import API_VERSION, KIND, Adapter, AdapterDeployment
 from adapter_operator.errors import SpecError
 
 
@@ -41,6 +42,28 @@ def parse_adapter_deployment(item: Mapping[str, Any]) -> AdapterDeployment:
         return AdapterDeployment.model_validate_json(json.dumps(_without_nulls(item), default=str))
     except ValidationError as error:
         raise SpecError(*describe(error, AdapterDeployment)) from error
+
+
+def parse_adapters(text: str, where: str) -> tuple[Adapter, ...]:
+    """The adapters that a ConfigMap of `spec.adaptersFrom` lists.
+
+    Args:
+        text: a YAML or JSON list in the shape of `spec.adapters`.
+        where: names the ConfigMap and its key, for errors.
+
+    Raises:
+        SpecError: naming each field at fault and what is allowed in it.
+    """
+    documents = _documents(text, where)
+    listed = _without_nulls(documents[0]) if documents else []
+    try:
+        return _AdapterList.model_validate_json(json.dumps({"adapters": listed}, default=str)).adapters
+    except ValidationError as error:
+        raise SpecError(*(f"{where}: {problem}" for problem in describe(error, _AdapterList))) from error
+
+
+class _AdapterList(ApiModel):
+    adapters: Annotated[tuple[Adapter, ...], KeyedBy("name")]
 
 
 class _UniqueKeysLoader(yaml.SafeLoader):

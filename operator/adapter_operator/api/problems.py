@@ -25,7 +25,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    path = _path(detail["loc"]) + _below(detail)
+    path = (_path(detail["loc"]) + _below(detail)).removeprefix(".")
     if detail["type"] == "extra_forbidden":
         return f"{path}: {_unknown_field(str(detail['loc'][-1]), _fields_at(detail['loc'][:-1], model))}"
     words = _WORDS.get(detail["type"])
@@ -33,7 +33,7 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
 
 
 def _below(detail: ErrorDetails) -> str:

@@ -1,11 +1,12 @@
 """Models of the custom resource `AdapterDeployment`, group adaptwin.io, version v1alpha1."""
 
-from typing import Any, Final, Literal
+import re
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from adapter_operator.api.base import ApiModel
+from adapter_operator.api.base import ApiModel, Rule, unless
 from adapter_operator.api.v1alpha1.spec import Adapter, Spec
 from adapter_operator.api.v1alpha1.status import Condition, Status
 
@@ -14,6 +15,8 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "AdapterDeployment"
 PLURAL: Final = "adapterdeployments"
+NAME_PATTERN: Final = "[a-z]([-a-z0-9]{0,38}[a-z0-9])?"
+"""Objects' names: pools, replicas and their labels still fit in 63 characters with one of these before."""
 
 
 class Metadata(BaseModel):
@@ -40,6 +43,13 @@ class AdapterDeployment(ApiModel):
     metadata: Metadata
     spec: Spec
     status: Status = Status()
+
+    rules: ClassVar = (
+        Rule(
+            "a name must be at most 40 lower-case letters, digits and '-', and begin with a letter",
+            unless(lambda item: re.fullmatch(NAME_PATTERN, item.metadata.name) is not None, "metadata.name"),
+        ),
+    )
 
     def to_object(self) -> dict[str, Any]:
         """The object as Kubernetes takes it, without what is unset."""

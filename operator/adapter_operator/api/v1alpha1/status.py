@@ -44,6 +44,14 @@ class PoolStatus(ApiModel):
     generation: _Count = 0
 
 
+class PlanStatus(ApiModel):
+    """Where the applied plan is kept, and what it was made from."""
+
+    config_map: _Name = ""
+    generation: _Count = 0
+    inputs_hash: _Hash = ""
+
+
 class PredictionStatus(ApiModel):
     """What the plan is predicted to deliver: the worst replica, and the sum of tokens."""
 
@@ -119,6 +127,7 @@ class Status(ApiModel):
     gpus: _Count | None = None
     pools: Annotated[tuple[PoolStatus, ...], Field(max_length=64), KeyedBy("name")] = ()
     plan_hash: _Hash | None = None
+    plan: PlanStatus | None = None
     prediction: PredictionStatus | None = None
     lower_bound: LowerBoundStatus | None = None
     verdict: VerdictStatus | None = None
