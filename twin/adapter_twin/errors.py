@@ -15,3 +15,7 @@ class WorkloadError(AdaptwinError):
 
 class MeasurementError(AdaptwinError):
     """A measurement table that lacks a column or holds a value of the wrong kind."""
+
+
+class EngineConfigError(AdaptwinError):
+    """Engine arguments that no server would start with."""

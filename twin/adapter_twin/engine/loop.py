@@ -1,0 +1,197 @@
+"""The loop over engine steps: arrivals, schedule, forward pass, tokens."""
+
+from __future__ import annotations
+
+import math
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+from adapter_twin.engine.compiling import kernel
+
+from adapter_twin.engine import step_log
+from adapter_twin.engine.adapter_tiers import apply_recorded_order, preload
+from adapter_twin.engine.decoding import start_decoding, stop_decoding
+from adapter_twin.engine.linked_list import following
+from adapter_twin.engine.scheduler import leave_running, schedule
+from adapter_twin.engine.state import FINISHED, GAP_BINS, GAP_MINIMUM_S, GAP_RATIO, Engine
+from adapter_twin.engine.step_log import note, note_schedule
+from adapter_twin.engine.step_time import step_time
+from adapter_twin.engine.waiting_queue import accept_arrivals
+
+_LOG_GAP_RATIO = math.log(GAP_RATIO)
+
+
+@kernel
+def _step_seconds(e: Engine) -> float:
+    """What the scheduled step takes, loading of adapters included."""
+    c, s = e.config[0], e.state[0]
+    if c.fixed_step_s > 0.0:
+        return float(c.fixed_step_s)
+    seconds = step_time(
+        e.coefficients,
+        s.decodes,
+        s.prefill_tokens,
+        s.context,
+        s.batch_size,
+        s.active,
+        c.max_loras,
+        c.max_lora_rank,
+        s.waiting,
+        s.waiting + s.running,
+    )
+    return float(seconds + s.stall_s)
+
+
+@kernel
+def _observe(e: Engine, until: float) -> None:
+    """Integrate the gauges from now to `until`, as they stand since the last step."""
+    c, s = e.config[0], e.state[0]
+    start = s.time_s
+    while start < until:
+        end = min(until, (s.bin + 1) * c.bin_s)
+        row = e.series[s.bin]
+        row[0] += end - start
+        row[1] += (end - start) * s.shown_running
+        row[2] += (end - start) * s.shown_waiting
+        row[3] += (end - start) * s.shown_blocks
+        start = end
+        if end < until:
+            s.bin += 1
+
+
+@kernel
+def _count_gaps(e: Engine, gap_s: float, count: int) -> None:
+    """Enter `count` gaps between tokens into the histogram."""
+    place = int(math.log(max(gap_s, GAP_MINIMUM_S) / GAP_MINIMUM_S) / _LOG_GAP_RATIO)
+    e.gaps[min(place, GAP_BINS - 1)] += count
+
+
+@kernel
+def _give_tokens(e: Engine, now: float) -> int:
+    """End of the forward pass: a token for everyone who has computed all known tokens.
+
+    Returns:
+        How many requests got their last one; they are in `finished`.
+    """
+    c, s, r = e.config[0], e.state[0], e.requests
+    if s.decodes > 0:
+        _count_gaps(e, now - s.time_s, s.decodes)
+    done = 0
+    i = following(e.buckets, r.size + (s.step & c.bucket_mask))
+    while i < r.size:
+        e.finished[done] = i
+        done += 1
+        i = following(e.buckets, i)
+    for k in range(s.batch_size):
+        i = e.batch[k]
+        r[i].chunk = 0
+        if r[i].computed < r[i].prompt + r[i].generated:
+            continue
+        r[i].generated += 1
+        if r[i].generated == 1:
+            r[i].first_token_s = now
+        else:
+            _count_gaps(e, now - r[i].last_token_s, 1)
+        if r[i].generated == r[i].output:
+            e.finished[done] = i
+            done += 1
+        else:
+            start_decoding(e, i)
+    return done
+
+
+@kernel
+def _finish_requests(e: Engine, done: int, now: float) -> None:
+    """Let requests go, in running order; seats, blocks and adapters are free in the next step."""
+    s, r = e.state[0], e.requests
+    for k in range(1, done):
+        i, place = e.finished[k], k
+        while place > 0 and r[e.finished[place - 1]].admission > r[i].admission:
+            e.finished[place] = e.finished[place - 1]
+            place -= 1
+        e.finished[place] = i
+    for k in range(done):
+        i = e.finished[k]
+        if r[i].generated < r[i].output:
+            stop_decoding(e, i, s.step)
+        leave_running(e, i)
+        r[i].phase = FINISHED
+        r[i].finish_s = now
+        note(e, step_log.FINISHED, i, r[i].generated)
+
+
+@kernel
+def _complete_step(e: Engine, end: float) -> None:
+    """Everything that the end of the forward pass brings."""
+    c, s = e.config[0], e.state[0]
+    row = e.series[s.bin]
+    row[4] += s.decodes
+    row[5] += s.prefill_tokens
+    done = _give_tokens(e, end)
+    s.most_blocks = max(s.most_blocks, c.blocks - s.free_blocks)
+    if done > 0:
+        _finish_requests(e, done, end)
+    s.time_s = end
+    s.steps += 1
+    s.shown_running = s.running
+    s.shown_waiting = s.waiting
+    s.shown_blocks = c.blocks - s.free_blocks
+    s.most_waiting = max(s.most_waiting, s.waiting)
+
+
+@kernel
+def _simulate(e: Engine) -> None:
+    """Run until the duration is over or nothing is left to do."""
+    c, s, r = e.config[0], e.state[0], e.requests
+    if c.preload and c.max_loras > 0:
+        preload(e)
+    while True:
+        accept_arrivals(e)
+        if s.running + s.waiting == 0:
+            until = r[s.next_arrival].arrival_s if s.next_arrival < r.size else c.duration_s
+            _observe(e, min(until, c.duration_s))
+            if until >= c.duration_s:
+                return
+            s.time_s = until
+            continue
+        schedule(e)
+        if e.applied_from.size > 0:
+            apply_recorded_order(e)
+        if e.log.size > 0:
+            note(e, step_log.STEP, int(s.time_s), 0)
+            note_schedule(e)
+        end = s.time_s + _step_seconds(e)
+        _observe(e, min(end, c.duration_s))
+        if end > c.duration_s:
+            return
+        _complete_step(e, end)
+        if e.log.size > 0:
+            note(e, step_log.BLOCKS_LEFT, c.blocks - s.free_blocks, 0)
+
+
+def _compiled(sources: str) -> Any:
+    """The loop, compiled once for these sources: numba's cache would miss changes in the functions it calls."""
+
+    @njit(nogil=True, cache=True, _nrt=False)
+    def run(e: Engine) -> int:
+        _simulate(e)
+        return len(sources)
+
+    return run
+
+
+def _sources() -> str:
+    folder = Path(__file__).parent
+    contents = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return sha256(contents).hexdigest()
+
+
+_run = _compiled(_sources())
+
+
+def run_engine(e: Engine) -> None:
+    """Simulate `e` in place, without holding the interpreter's lock."""
+    _run(e)

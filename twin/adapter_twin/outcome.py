@@ -1,0 +1,207 @@
+"""From an engine's final state to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapter_twin import slo
+from adapter_twin.engine.state import FINISHED, GAP_MINIMUM_S, GAP_RATIO, Engine
+from adapter_twin.report import NAN, LatencySummary, PerAdapter, Report, Status, TimeSeries
+
+if TYPE_CHECKING:
+    from adapter_twin.memory import MemoryVerdict
+    from adapter_twin.workload.model import Adapter, Requests
+
+_WARM_UP = 0.25
+"""Fraction of the duration that gauges leave out."""
+
+
+def out_of_memory(
+    verdict: MemoryVerdict, offered: Requests, adapters: Sequence[Adapter], duration_s: float
+) -> Report:
+    """The report of a replica that did not start: everything offered, nothing done."""
+    nothing = np.zeros(0)
+    tokens = _total_tokens(offered)
+    never = np.full(offered.count, NAN)
+    return Report(
+        status=Status.OUT_OF_MEMORY,
+        memory=verdict,
+        duration_s=duration_s,
+        offered_requests=offered.count,
+        completed_requests=0,
+        running_requests=0,
+        waiting_requests=0,
+        rejected_requests=offered.count,
+        offered_tokens=int(tokens.sum()),
+        input_tokens=0,
+        output_tokens=0,
+        served_fraction=slo.served_fraction(0.0, float(tokens.sum())),
+        ttft_s=LatencySummary(),
+        tpot_s=LatencySummary(),
+        itl_s=LatencySummary(),
+        e2e_s=LatencySummary(),
+        running_mean=NAN,
+        waiting_mean=NAN,
+        kv_usage_mean=NAN,
+        kv_usage_max=NAN,
+        waiting_max=0,
+        preemptions=0,
+        adapter_loads=0,
+        adapter_disk_loads=0,
+        steps=0,
+        per_adapter=_per_adapter(offered, adapters, never, never, NAN, duration_s),
+        timeseries=TimeSeries(nothing, nothing, nothing, nothing, nothing, nothing),
+    )
+
+
+def summarize(
+    engine: Engine,
+    verdict: MemoryVerdict,
+    offered: Requests,
+    accepted: NDArray[np.bool_],
+    adapters: Sequence[Adapter],
+    duration_s: float,
+) -> Report:
+    """The report of a finished simulation.
+
+    Args:
+        engine: after its run.
+        verdict: the replica's memory.
+        offered: all requests that arrived.
+        accepted: which of them the engine was given, shape (offered,).
+        adapters: those of the replica.
+        duration_s: of the simulation.
+    """
+    state, requests = engine.state[0], engine.requests
+    done = requests.phase == FINISHED
+    output = requests.output[done].astype(np.int64)
+    arrival_s, first_s, finish_s = (
+        requests[name][done] for name in ("arrival_s", "first_token_s", "finish_s")
+    )
+    several = output > 1
+    decoding_s = finish_s - first_s
+    itl_mean_s = float(decoding_s.sum() / max(1, (output - 1).sum())) if several.any() else NAN
+    first_token_s, end_s = _over_offered(accepted, requests, done)
+    per_adapter = _per_adapter(offered, adapters, first_token_s, end_s, itl_mean_s, duration_s)
+    completable = _completable(offered, itl_mean_s, duration_s)
+    tokens = _total_tokens(offered)
+    series = _time_series(engine, duration_s)
+    warm = series.time_s >= _WARM_UP * duration_s
+    return Report(
+        status=Status.OK,
+        memory=verdict,
+        duration_s=duration_s,
+        offered_requests=offered.count,
+        completed_requests=int(done.sum()),
+        running_requests=int(state.running),
+        waiting_requests=int(state.waiting),
+        rejected_requests=int(state.rejected + (~accepted).sum()),
+        offered_tokens=int(tokens.sum()),
+        input_tokens=int(requests.prompt[done].sum(dtype=np.int64)),
+        output_tokens=int(output.sum()),
+        served_fraction=slo.served_fraction(
+            float(tokens[completable & np.isfinite(end_s)].sum()), float(tokens[completable].sum())
+        ),
+        ttft_s=LatencySummary.of(first_s - arrival_s),
+        tpot_s=LatencySummary.of(decoding_s[several] / (output[several] - 1)),
+        itl_s=_gap_summary(engine.gaps, itl_mean_s),
+        e2e_s=LatencySummary.of(finish_s - arrival_s),
+        running_mean=float(series.running[warm].mean()),
+        waiting_mean=float(series.waiting[warm].mean()),
+        kv_usage_mean=float(series.kv_usage[warm].mean()),
+        kv_usage_max=float(state.most_blocks / engine.config.blocks[0]),
+        waiting_max=int(state.most_waiting),
+        preemptions=int(state.preemptions),
+        adapter_loads=int(state.gpu_loads),
+        adapter_disk_loads=int(state.disk_loads),
+        steps=int(state.steps),
+        per_adapter=per_adapter,
+        timeseries=series,
+    )
+
+
+def _total_tokens(requests: Requests) -> NDArray[np.int64]:
+    return requests.prompt_tokens.astype(np.int64) + requests.output_tokens
+
+
+def _completable(offered: Requests, itl_mean_s: float, duration_s: float) -> NDArray[np.bool_]:
+    return slo.completable(
+        offered.arrival_s, offered.output_tokens, itl_mean_s=itl_mean_s, duration_s=duration_s
+    )
+
+
+def _over_offered(
+    accepted: NDArray[np.bool_], requests: NDArray[np.void], done: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First and last token times of all offered requests, NaN where a request did not complete."""
+    first_token_s, end_s = np.full(accepted.size, NAN), np.full(accepted.size, NAN)
+    first_token_s[accepted] = np.where(done, requests["first_token_s"], NAN)
+    end_s[accepted] = np.where(done, requests["finish_s"], NAN)
+    return first_token_s, end_s
+
+
+def _per_adapter(
+    offered: Requests,
+    adapters: Sequence[Adapter],
+    first_token_s: NDArray[np.float64],
+    end_s: NDArray[np.float64],
+    itl_mean_s: float,
+    duration_s: float,
+) -> PerAdapter:
+    of_adapters = offered.adapter >= 0
+    owner = offered.adapter[of_adapters]
+    tokens = _total_tokens(offered)[of_adapters]
+    output = offered.output_tokens[of_adapters]
+    first, end = first_token_s[of_adapters], end_s[of_adapters]
+    done = np.isfinite(end)
+    completable = _completable(offered, itl_mean_s, duration_s)[of_adapters]
+
+    def total(chosen: NDArray[np.bool_], weights: NDArray[np.generic] | None = None) -> NDArray[np.float64]:
+        chosen_weights = None if weights is None else weights[chosen]
+        return np.bincount(owner[chosen], weights=chosen_weights, minlength=len(adapters))
+
+    every = np.ones_like(done)
+    completed = total(done).astype(np.int64)
+    gaps = total(done, output - 1)
+    with np.errstate(invalid="ignore"):
+        ttft_mean_s = total(done, first - offered.arrival_s[of_adapters]) / completed
+        own_itl_mean_s = total(done, end - first) / gaps
+    return PerAdapter(
+        names=tuple(adapter.name for adapter in adapters),
+        offered_requests=total(every).astype(np.int64),
+        completed_requests=completed,
+        offered_tokens=total(every, tokens).astype(np.int64),
+        completed_tokens=total(done, tokens).astype(np.int64),
+        completable_tokens=total(completable, tokens).astype(np.int64),
+        served_tokens=total(completable & done, tokens).astype(np.int64),
+        ttft_mean_s=ttft_mean_s,
+        itl_mean_s=own_itl_mean_s,
+    )
+
+
+def _gap_summary(gaps: NDArray[np.int64], mean_s: float) -> LatencySummary:
+    """Percentiles from the histogram of gaps: the geometric middle of the bin."""
+    if gaps.sum() == 0:
+        return LatencySummary(mean=mean_s)
+    cumulative = np.cumsum(gaps)
+    places = np.searchsorted(cumulative, np.array([0.5, 0.9, 0.99]) * cumulative[-1])
+    p50, p90, p99 = GAP_MINIMUM_S * GAP_RATIO ** (places + 0.5)
+    return LatencySummary(mean_s, float(p50), float(p90), float(p99))
+
+
+def _time_series(engine: Engine, duration_s: float) -> TimeSeries:
+    bins = engine.series.shape[0]
+    bin_s = duration_s / bins
+    running, waiting, kv_blocks, decoded, prefilled = engine.series[:, 1:].T / bin_s
+    return TimeSeries(
+        time_s=(np.arange(bins) + 0.5) * bin_s,
+        running=running,
+        waiting=waiting,
+        kv_usage=kv_blocks / engine.config.blocks[0],
+        decoded_tokens_per_s=decoded,
+        prefill_tokens_per_s=prefilled,
+    )

@@ -1,0 +1,158 @@
+"""One replica, compiled end to end: from requests to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapter_twin.engine.loop import run_engine
+from adapter_twin.engine.policy import SchedulerPolicy
+from adapter_twin.engine.state import Engine, new_engine
+from adapter_twin.errors import EngineConfigError
+from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict, memory_verdict
+from adapter_twin.outcome import out_of_memory, summarize
+from adapter_twin.workload.model import BASE_MODEL, Adapter, Requests
+
+if TYPE_CHECKING:
+    from adapter_twin.profile import Profile
+    from adapter_twin.report import Report
+
+SERIES_BINS = 120
+
+
+@dataclass(frozen=True)
+class ReplicaConfig:
+    """Engine arguments of a replica; None means the profile's default."""
+
+    max_loras: int
+    max_lora_rank: int
+    max_cpu_loras: int | None = None
+    """None: as many as there are adapters, so that none is read from disk."""
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_model_len: int | None = None
+    gpu_memory_utilization: float | None = None
+    max_connections: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_loras < 0:
+            raise EngineConfigError(f"max_loras: {self.max_loras} is not allowed, it must be 0 or more")
+        if self.max_lora_rank not in ALLOWED_LORA_RANKS:
+            allowed = ", ".join(map(str, ALLOWED_LORA_RANKS))
+            raise EngineConfigError(f"max_lora_rank: {self.max_lora_rank} is not one of {allowed}")
+        if self.max_cpu_loras is not None and self.max_cpu_loras < self.max_loras:
+            raise EngineConfigError(
+                f"max_cpu_loras: {self.max_cpu_loras} is not allowed, it must be at least max_loras {self.max_loras}"
+            )
+        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "max_connections"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise EngineConfigError(f"{name}: {value} is not allowed, it must be at least 1")
+        utilization = self.gpu_memory_utilization
+        if utilization is not None and not 0 < utilization <= 1:
+            raise EngineConfigError(
+                f"gpu_memory_utilization: {utilization:g} is not allowed, it must be above 0 and at most 1"
+            )
+
+
+def simulate_replica(
+    profile: Profile,
+    config: ReplicaConfig,
+    requests: Requests,
+    adapters: Sequence[Adapter],
+    *,
+    duration_s: float,
+) -> Report:
+    """Serve `requests` for `duration_s` seconds from a server that has just started, its adapters preloaded.
+
+    A replica without room for its slots yields a report with status OUT_OF_MEMORY.
+
+    Raises:
+        EngineConfigError: an adapter's rank exceeds `max_lora_rank`, or adapters are given and no slots.
+    """
+    _require_fitting(config, requests, adapters)
+    verdict = memory_verdict(
+        profile,
+        config.max_loras,
+        config.max_lora_rank,
+        max_model_len=config.max_model_len,
+        gpu_memory_utilization=config.gpu_memory_utilization,
+    )
+    offered = requests.select(requests.arrival_s < duration_s)
+    if not verdict.fits:
+        return out_of_memory(verdict, offered, adapters, duration_s)
+    max_model_len = config.max_model_len or profile.engine.max_model_len
+    accepted = offered.prompt_tokens < max_model_len
+    served = _clipped(offered.select(accepted), max_model_len)
+    engine = _engine(profile, config, verdict, served, adapters, duration_s)
+    run_engine(engine)
+    return summarize(engine, verdict, offered, accepted, adapters, duration_s)
+
+
+def _require_fitting(config: ReplicaConfig, requests: Requests, adapters: Sequence[Adapter]) -> None:
+    if adapters and config.max_loras == 0:
+        raise EngineConfigError("max_loras: 0 is not allowed, adapters need at least 1 slot")
+    for adapter in adapters:
+        if adapter.rank > config.max_lora_rank:
+            raise EngineConfigError(
+                f"max_lora_rank: {config.max_lora_rank} is below rank {adapter.rank} of adapter {adapter.name}"
+            )
+    if requests.count and int(requests.adapter.max()) >= len(adapters):
+        raise EngineConfigError(
+            f"requests: adapter {int(requests.adapter.max())} is not among the {len(adapters)} adapters given"
+        )
+
+
+def _clipped(requests: Requests, max_model_len: int) -> Requests:
+    """Generation stops where prompt and output reach `max_model_len`."""
+    output = np.minimum(requests.output_tokens, max_model_len - requests.prompt_tokens)
+    return Requests(requests.arrival_s, requests.prompt_tokens, output, requests.adapter)
+
+
+def _policy(
+    profile: Profile, config: ReplicaConfig, verdict: MemoryVerdict, adapters: int
+) -> SchedulerPolicy:
+    engine = profile.engine
+    return SchedulerPolicy(
+        max_num_seqs=config.max_num_seqs or engine.max_num_seqs,
+        max_num_batched_tokens=config.max_num_batched_tokens or engine.max_num_batched_tokens,
+        blocks=verdict.kv_cache_tokens // engine.block_size,
+        block_size=engine.block_size,
+        max_loras=config.max_loras,
+        max_cpu_loras=max(config.max_cpu_loras or adapters, config.max_loras),
+        max_connections=config.max_connections or engine.max_connections,
+    )
+
+
+def _engine(
+    profile: Profile,
+    config: ReplicaConfig,
+    verdict: MemoryVerdict,
+    requests: Requests,
+    adapters: Sequence[Adapter],
+    duration_s: float,
+) -> Engine:
+    return new_engine(
+        _policy(profile, config, verdict, len(adapters)),
+        profile.coefficients(),
+        requests.arrival_s,
+        requests.prompt_tokens,
+        requests.output_tokens,
+        requests.adapter,
+        _by_rank(adapters, lambda rank: profile.cpu_to_gpu_s(rank, config.max_lora_rank)),
+        _by_rank(adapters, profile.disk_s),
+        max_lora_rank=config.max_lora_rank,
+        duration_s=duration_s,
+        bins=SERIES_BINS,
+        preload=True,
+    )
+
+
+def _by_rank(adapters: Sequence[Adapter], seconds: Any) -> NDArray[np.float64]:
+    """`seconds(rank)` of every adapter, computed once per rank."""
+    known = {rank: seconds(rank) for rank in {adapter.rank for adapter in adapters}}
+    return np.array([known[adapter.rank] for adapter in adapters], dtype=np.float64)

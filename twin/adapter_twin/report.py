@@ -1,0 +1,151 @@
+"""What a simulated replica did: totals, latencies, gauges, adapters, time series."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from adapter_twin.memory import MemoryVerdict
+
+NAN = float("nan")
+
+
+class Status(StrEnum):
+    """Whether the replica ran at all."""
+
+    OK = "ok"
+    OUT_OF_MEMORY = "oom"
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """Seconds; NaN where nothing was measured."""
+
+    mean: float = NAN
+    p50: float = NAN
+    p90: float = NAN
+    p99: float = NAN
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> LatencySummary:
+        """Mean and percentiles of single values."""
+        if values.size == 0:
+            return cls()
+        p50, p90, p99 = np.percentile(values, (50, 90, 99))
+        return cls(float(values.mean()), float(p50), float(p90), float(p99))
+
+
+@dataclass(frozen=True, eq=False)
+class PerAdapter:
+    """One entry per adapter, in the order of the adapters given."""
+
+    names: tuple[str, ...]
+    offered_requests: NDArray[np.int64]
+    completed_requests: NDArray[np.int64]
+    offered_tokens: NDArray[np.int64]
+    completed_tokens: NDArray[np.int64]
+    completable_tokens: NDArray[np.int64]
+    """Offered tokens that count for the served fraction (see `slo`)."""
+    served_tokens: NDArray[np.int64]
+    """Those of them that were completed."""
+    ttft_mean_s: NDArray[np.float64]
+    itl_mean_s: NDArray[np.float64]
+
+    @property
+    def served_fraction(self) -> NDArray[np.float64]:
+        """Served over completable tokens; 1 where nothing was offered."""
+        offered = self.completable_tokens
+        return np.where(offered > 0, self.served_tokens / np.maximum(offered, 1), 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class TimeSeries:
+    """Equal bins of time; gauges are means over a bin."""
+
+    time_s: NDArray[np.float64]
+    """Middle of each bin."""
+    running: NDArray[np.float64]
+    waiting: NDArray[np.float64]
+    kv_usage: NDArray[np.float64]
+    """Fraction of the KV cache's blocks in use."""
+    decoded_tokens_per_s: NDArray[np.float64]
+    prefill_tokens_per_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of simulating one replica. Requests unfinished at the end are cancelled and not counted."""
+
+    status: Status
+    memory: MemoryVerdict
+    duration_s: float
+    offered_requests: int
+    completed_requests: int
+    running_requests: int
+    """At the end."""
+    waiting_requests: int
+    """At the end."""
+    rejected_requests: int
+    """Turned away: at the cap on connections, or too long for the model."""
+    offered_tokens: int
+    input_tokens: int
+    """Of completed requests."""
+    output_tokens: int
+    served_fraction: float
+    """See `slo`."""
+    ttft_s: LatencySummary
+    """Arrival to first token, over completed requests."""
+    tpot_s: LatencySummary
+    """First to last token per further token, over completed requests."""
+    itl_s: LatencySummary
+    """Gaps between tokens: the mean over those of completed requests, percentiles over all."""
+    e2e_s: LatencySummary
+    """Arrival to last token, over completed requests."""
+    running_mean: float
+    """This and the next two: over the last three quarters of the time."""
+    waiting_mean: float
+    kv_usage_mean: float
+    kv_usage_max: float
+    waiting_max: int
+    preemptions: int
+    adapter_loads: int
+    """Copies from host memory to a slot."""
+    adapter_disk_loads: int
+    steps: int
+    per_adapter: PerAdapter
+    timeseries: TimeSeries
+
+    @property
+    def throughput_tokens_per_s(self) -> float:
+        """Prompt and output tokens of completed requests over the duration."""
+        return (self.input_tokens + self.output_tokens) / self.duration_s
+
+    def starving_adapters(self, threshold: float) -> list[int]:
+        """Indices of the adapters whose served fraction is below `threshold`."""
+        return [int(i) for i in np.flatnonzero(self.per_adapter.served_fraction < threshold)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: NaN becomes None, arrays become lists."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        plain["throughput_tokens_per_s"] = self.throughput_tokens_per_s
+        plain["per_adapter"]["served_fraction"] = _plain(self.per_adapter.served_fraction)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case np.ndarray():
+            return _plain(value.tolist())
+        case float():
+            return value if np.isfinite(value) else None
+        case _:
+            return value

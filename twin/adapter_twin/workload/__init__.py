@@ -1,0 +1,25 @@
+"""What arrives: adapters with rates, arrival processes, token lengths, traces, and the requests drawn from them."""
+
+from adapter_twin.workload.arrivals import ArrivalProcess, Diurnal, GammaBurst, OnOff, Poisson
+from adapter_twin.workload.generation import generate, thin
+from adapter_twin.workload.lengths import Empirical, Fixed, LengthDistribution, Lognormal
+from adapter_twin.workload.model import Adapter, Requests, Workload
+from adapter_twin.workload.trace import read_trace
+
+__all__ = [
+    "Adapter",
+    "ArrivalProcess",
+    "Diurnal",
+    "Empirical",
+    "Fixed",
+    "GammaBurst",
+    "LengthDistribution",
+    "Lognormal",
+    "OnOff",
+    "Poisson",
+    "Requests",
+    "Workload",
+    "generate",
+    "read_trace",
+    "thin",
+]

@@ -1,0 +1,149 @@
+"""Arrival processes: independent streams of arrival times with a mean rate, for many adapters at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapter_twin.errors import WorkloadError
+
+Times = NDArray[np.float64]
+
+_POINTS_PER_PERIOD = 2048
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Memoryless arrivals."""
+
+
+@dataclass(frozen=True)
+class GammaBurst:
+    """Gaps with a gamma distribution: burstier than Poisson above a coefficient of variation of 1."""
+
+    cv: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cv <= 100:
+            raise WorkloadError(f"cv: {self.cv:g} is not allowed, it must be above 0 and at most 100")
+
+
+@dataclass(frozen=True)
+class OnOff:
+    """Poisson arrivals while on, none while off; mean lengths in seconds, exponentially distributed."""
+
+    on_s: float
+    off_s: float
+
+    def __post_init__(self) -> None:
+        if not (self.on_s > 0 and self.off_s >= 0):
+            raise WorkloadError(
+                f"on_s, off_s: {self.on_s:g}, {self.off_s:g} are not allowed, on_s must be positive "
+                "and off_s not negative"
+            )
+
+
+@dataclass(frozen=True)
+class Diurnal:
+    """Poisson arrivals whose rate follows a sine around the mean."""
+
+    amplitude: float
+    """Of the rate, relative to its mean."""
+    period_s: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.amplitude <= 1 and self.period_s > 0):
+            raise WorkloadError(
+                f"amplitude, period_s: {self.amplitude:g}, {self.period_s:g} are not allowed, the amplitude "
+                "must lie between 0 and 1 and the period be positive"
+            )
+
+
+ArrivalProcess = Poisson | GammaBurst | OnOff | Diurnal
+
+
+def arrival_times(
+    process: ArrivalProcess, rate_per_s: float, duration_s: float, random: np.random.Generator
+) -> Times:
+    """Sorted arrival times in [0, duration_s) of a stationary stream, seconds, shape (arrivals,).
+
+    A longer duration only adds arrivals at the end.
+    """
+    if rate_per_s <= 0:
+        return np.empty(0)
+    match process:
+        case Poisson():
+            return _poisson(rate_per_s, duration_s, random)
+        case GammaBurst(cv):
+            return _renewal(rate_per_s, duration_s, 1.0 / (cv * cv), random)
+        case OnOff():
+            return _on_off(process, rate_per_s, duration_s, random)
+        case Diurnal():
+            return _diurnal(process, rate_per_s, duration_s, random)
+
+
+def _poisson(rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
+    return _accumulate(lambda count: random.standard_exponential(count), rate_per_s, duration_s, 1.0)
+
+
+def _accumulate(
+    unit_gaps: Callable[[int], Times], rate_per_s: float, duration_s: float, cv: float, start_s: float = 0.0
+) -> Times:
+    """Sum gaps of mean 1 / rate from `start_s` until they pass the duration."""
+    parts, end = [], start_s
+    while end < duration_s:
+        expected = (duration_s - end) * rate_per_s
+        gaps = unit_gaps(int(expected + 4.0 * cv * math.sqrt(expected)) + 8)
+        times = end + np.cumsum(gaps) / rate_per_s
+        parts.append(times)
+        end = float(times[-1])
+    times = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
+    return times[: np.searchsorted(times, duration_s)]
+
+
+def _renewal(rate_per_s: float, duration_s: float, shape: float, random: np.random.Generator) -> Times:
+    """Gamma gaps, begun in equilibrium: the gap that spans time 0 is a length-biased one, cut uniformly."""
+    first = random.random() * random.gamma(shape + 1.0) / (shape * rate_per_s)
+    if first >= duration_s:
+        return np.empty(0)
+    cv = 1.0 / math.sqrt(shape)
+    later = _accumulate(
+        lambda count: random.gamma(shape, size=count) / shape, rate_per_s, duration_s, cv, start_s=first
+    )
+    return np.concatenate([[first], later])
+
+
+def _on_off(process: OnOff, rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
+    """Poisson arrivals on the clock that runs only while on, carried over to the real one."""
+    cycle_s = process.on_s + process.off_s
+    off_first = (
+        process.off_s * random.standard_exponential() if random.random() * cycle_s >= process.on_s else 0.0
+    )
+    cycles = int(2 * duration_s / cycle_s) + 64
+    on = process.on_s * random.standard_exponential(cycles)
+    off = process.off_s * random.standard_exponential(cycles)
+    while on.sum() + off.sum() < duration_s:
+        on = np.concatenate([on, process.on_s * random.standard_exponential(cycles)])
+        off = np.concatenate([off, process.off_s * random.standard_exponential(cycles)])
+    on_clock = np.cumsum(on)
+    begins = off_first + np.concatenate([[0.0], np.cumsum(on + off)[:-1]])
+    active_s = float(np.clip(duration_s - begins, 0.0, on).sum())
+    ticks = _poisson(rate_per_s * cycle_s / process.on_s, active_s, random)
+    period = np.searchsorted(on_clock, ticks, side="right")
+    return begins[period] + ticks - (on_clock[period] - on[period])
+
+
+def _diurnal(process: Diurnal, rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
+    """A Poisson process of rate 1, carried over by the inverse of the expected number of arrivals."""
+    points = int(duration_s / process.period_s * _POINTS_PER_PERIOD) + 2
+    grid = np.linspace(0.0, duration_s, points)
+    angle = 2 * np.pi * grid / process.period_s
+    expected = rate_per_s * (
+        grid + process.amplitude * process.period_s / (2 * np.pi) * (1.0 - np.cos(angle))
+    )
+    ticks = _poisson(1.0, float(expected[-1]), random)
+    return np.interp(ticks, expected, grid)

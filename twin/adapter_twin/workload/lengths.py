@@ -1,0 +1,122 @@
+"""Distributions of token lengths: from a uniform quantile to a number of tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import erf, ndtr, ndtri
+
+from adapter_twin.errors import WorkloadError
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Always the same number of tokens."""
+
+    tokens: int
+
+    def __post_init__(self) -> None:
+        _require(self.tokens >= 1, f"tokens: {self.tokens} is not allowed, it must be at least 1")
+
+    @property
+    def mean(self) -> float:
+        """Mean in tokens."""
+        return float(self.tokens)
+
+    def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Tokens at the given probabilities, same shape."""
+        return np.full(probability.shape, self.tokens, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Lognormal:
+    """A lognormal truncated to [minimum, maximum]; `mean` is that of the truncated distribution, in tokens."""
+
+    mean: float
+    sigma: float
+    """Standard deviation of the logarithm before truncation."""
+    minimum: int
+    maximum: int
+
+    def __post_init__(self) -> None:
+        _require(self.minimum >= 1, f"minimum: {self.minimum} is not allowed, it must be at least 1")
+        _require(
+            self.minimum < self.mean < self.maximum,
+            f"mean: {self.mean:g} is not allowed, it must lie between minimum {self.minimum} "
+            f"and maximum {self.maximum}",
+        )
+        _require(
+            0 < self.sigma <= 5, f"sigma: {self.sigma:g} is not allowed, it must be above 0 and at most 5"
+        )
+
+    @property
+    def mu(self) -> float:
+        """Mean of the logarithm before truncation."""
+        return _lognormal_mu(self.mean, self.sigma, self.minimum, self.maximum)
+
+    def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Tokens at the given probabilities, same shape."""
+        low, high = ndtr((np.log([self.minimum, self.maximum]) - self.mu) / self.sigma)
+        tokens = np.exp(self.mu + self.sigma * ndtri(low + probability * (high - low)))
+        return np.clip(np.rint(tokens), self.minimum, self.maximum).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Empirical:
+    """Observed lengths, each as likely as it is frequent."""
+
+    values: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _require(bool(self.values), "values: an empirical distribution needs at least one length")
+        _require(min(self.values) >= 1, f"values: {min(self.values)} is not allowed, lengths are at least 1")
+
+    @property
+    def mean(self) -> float:
+        """Mean in tokens."""
+        return math.fsum(self.values) / len(self.values)
+
+    def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Tokens at the given probabilities, same shape."""
+        ordered = np.sort(np.asarray(self.values, dtype=np.int32))
+        place = (probability * ordered.size).astype(np.int64)
+        return ordered[np.minimum(place, ordered.size - 1)]
+
+
+LengthDistribution = Fixed | Lognormal | Empirical
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise WorkloadError(message)
+
+
+@lru_cache(maxsize=1024)
+def _lognormal_mu(mean: float, sigma: float, minimum: int, maximum: int) -> float:
+    """Solve for the location that gives the truncated distribution its declared mean."""
+    low, high = math.log(minimum), math.log(maximum)
+
+    def excess(mu: float) -> float:
+        return _truncated_mean(mu, sigma, low, high) - mean
+
+    reach = 12.0 * sigma + 2.0
+    return float(brentq(excess, low - reach * sigma, high + reach * sigma, xtol=1e-10))
+
+
+def _truncated_mean(mu: float, sigma: float, low: float, high: float) -> float:
+    a, b = (low - mu) / sigma, (high - mu) / sigma
+    return math.exp(mu + 0.5 * sigma * sigma) * _mass(a - sigma, b - sigma) / _mass(a, b)
+
+
+def _mass(a: float, b: float) -> float:
+    """Probability of a standard normal between a and b, precise in both tails."""
+    if a > 0:
+        a, b = -b, -a
+    if b > 0:
+        return 0.5 * float(erf(b / math.sqrt(2)) - erf(a / math.sqrt(2)))
+    return float(ndtr(b) - ndtr(a))
