@@ -13,6 +13,7 @@ from adapter_operator.api.text import PATTERN_WORDS
 
 _MOST_PROBLEMS: Final = 10
 _MOST_SHOWN: Final = 80
+_CLOSE: Final = 0.72
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -80,7 +81,7 @@ _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {
 
 
 def _unknown_field(name: str, allowed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=_CLOSE)
     if close:
         return f"there is no such field; did you mean {close[0]}?"
     return f"there is no such field; allowed here are {', '.join(allowed)}"

@@ -118,7 +118,7 @@ class ResourceText:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """What the custom resource's schema says of such a field."""
-        return int_or_string_schema(RESOURCE_PATTERN)
+        return int_or_string_schema(RESOURCE_PATTERN) | {"minimum": 0}
 
     def _check(self, value: Any) -> str | int:
         if not is_quantity(value, RESOURCE_PATTERN):
@@ -131,7 +131,8 @@ def is_quantity(value: Any, pattern: str) -> bool:
     """Whether a value is a whole number or a text of the pattern (a bool is neither)."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return False
-    return len(str(value)) <= _MAX_QUANTITY_LENGTH and re.search(pattern, str(value)) is not None
+    text = str(value)
+    return len(text) <= _MAX_QUANTITY_LENGTH and re.search(pattern, text) is not None
 
 
 def int_or_string_schema(pattern: str) -> JsonSchemaValue:

@@ -60,7 +60,7 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=_ABSOLUTE_PATH, min_leng
 RelativePath = Annotated[str, StringConstraints(pattern=_RELATIVE_PATH, min_length=1, max_length=1024)]
 S3Uri = Annotated[str, StringConstraints(pattern=_S3_URI, min_length=1, max_length=1024)]
 HttpUrl = Annotated[str, StringConstraints(pattern=_HTTP_URL, min_length=1, max_length=2048)]
-Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
+Sha256 = Annotated[str, StringConstraints(pattern=_SHA256, max_length=64)]
 ConfigKey = Annotated[str, StringConstraints(pattern=_CONFIG_KEY, min_length=1, max_length=253)]
 EngineVersion = Annotated[str, StringConstraints(pattern=_VERSION, min_length=1, max_length=64)]
 Image = Annotated[str, StringConstraints(pattern=_IMAGE, min_length=1, max_length=512)]

@@ -180,9 +180,7 @@ class Engine(ApiModel):
     image_pull_secrets: Annotated[tuple[LocalReference, ...], Field(max_length=8), KeyedBy("name")] = ()
     volumes: Annotated[tuple[Volume, ...], Field(max_length=16), KeyedBy("name")] = ()
 
-    rules: ClassVar = (
-        Rule("each engine argument may be given once", _repeated_argument),
-    )
+    rules: ClassVar = (Rule("each engine argument may be given once", _repeated_argument),)
 
     def argument(self, name: str) -> str | None:
         """The value that an engine argument is given, such as `argument("max-model-len")`."""
