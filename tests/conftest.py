@@ -48,8 +48,8 @@ def programs(pytestconfig: pytest.Config) -> Mapping[str, Path]:
     if not isinstance(programs, Unavailable):
         return programs
     if _required():
-        pytest.fail(f"a cluster is required here: {programs}", pytrace=False)
-    pytest.skip(str(programs))
+        pytest.fail("Kubernetes is required here, and cannot be had: see the end of this log", pytrace=False)
+    pytest.skip("Kubernetes cannot be had: see the end of this log")
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,19 @@ if TYPE_CHECKING:
     from controlplane.cluster import Cluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CRDS = REPOSITORY / "crds"
 CHART = REPOSITORY / "charts" / "adaptwin"
 GPU_LABELS = {"nvidia.com/gpu.product": "NVIDIA-H100-64GB", "nvidia.com/gpu.memory": "65247"}
+
+FOLDER = pytest.StashKey["Path"]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says where the control plane's logs are, when something failed."""
+    folder = config.stash.get(FOLDER, None)
+    failed = {"failed", "error"} & terminalreporter.stats.keys()
+    if failed and folder and (folder / "log").is_dir():
+        terminalreporter.line(f"logs of the control plane: {folder / 'log'}")
 
 
 class MakeGpuNode(Protocol):
@@ -35,12 +46,15 @@ class OperatorKubeconfig(Protocol):
 
 
 @pytest.fixture(scope="session")
-def cluster(programs: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    programs: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Cluster]:
     """The cluster, with the CRDs of crds/ established."""
-    with running(programs, os.environ, tmp_path_factory.mktemp("control-plane")) as cluster:
-        cluster.apply_files(*sorted((REPOSITORY / "crds").glob("*.yaml")))
-        if cluster.get("crd")["items"]:
-            cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=20s")
+    folder = tmp_path_factory.mktemp("control-plane")
+    pytestconfig.stash[FOLDER] = folder
+    with running(programs, os.environ, folder) as cluster:
+        cluster.apply_files(CRDS)
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(CRDS))
         yield cluster
 
 
@@ -96,7 +110,7 @@ def operator_kubeconfig(cluster: Cluster, helm: Path, tmp_path: Path) -> Iterato
     with ExitStack() as stack:
 
         def install(namespace: str, *values: str) -> Path:
-            objects = chart.render(helm, CHART, namespace, namespace, values)
+            objects = chart.render(helm, CHART, "adaptwin", namespace, values)
             identity = chart.identity(objects)
             cluster.apply(*identity, namespace=namespace)
             stack.callback(cluster.delete, identity, namespace)

@@ -26,7 +26,7 @@ PACKAGES = {
 OUTPUT_NAMES = {"etcd": "server"}
 """Go names a program after its package's folder."""
 VERSION_PACKAGE = "k8s.io/component-base/version"
-ERROR_LINES = 10
+ERROR_LINES = 5
 
 
 def build(programs: Collection[str], folder: Path, pins: Pins, reporter: Reporter) -> None:
@@ -71,7 +71,8 @@ def _run(go: Go, arguments: list[str], advance: Callable[[int], None], counted: 
         for line in process.stdout or ():
             lines.append(line.rstrip())
             advance(int(line.startswith(counted)))
+    said = [line for line in lines if not line.startswith("go: downloading")]
     if process.returncode:
-        said = "\n".join(lines[-ERROR_LINES:])
-        raise Unavailable(f"go {arguments[0]} failed:\n{said}")
-    return [line for line in lines if not line.startswith("go: ")]
+        reasons = list(dict.fromkeys(said))[-ERROR_LINES:]
+        raise Unavailable(f"go {arguments[0]} failed: {'; '.join(reasons)}")
+    return said
