@@ -71,12 +71,12 @@ class _UniqueKeysLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuses what PyYAML would silently overwrite."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise SpecError(f'line {key_node.start_mark.line + 1}: the field "{key}" is set twice')
-            seen.add(key)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f'the field "{key.value}" is set twice'
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -100,7 +100,9 @@ def _documents(text: str, where: str) -> list[Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{where}{line}: is not YAML: {getattr(error, 'problem', error)}") from error
+        raise SpecError(
+            f"{where}{line}: cannot be read as YAML: {getattr(error, 'problem', error)}"
+        ) from error
 
 
 def _is_adapter_deployment(item: Any) -> bool:
