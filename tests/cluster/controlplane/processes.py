@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 LAUNCHER = Path(__file__).with_name("launch.py")
 GRACE_S = 5.0
 POLL_S = 0.02
+PORTS = range(20_000, 32_000)
 
 
 def spawn(command: Sequence[str], log: Path, *, tied: bool) -> subprocess.Popen[bytes]:
@@ -81,12 +83,19 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports on loopback that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """TCP ports on loopback that nobody listens on, all different.
+
+    They lie below those that the kernel gives to outgoing connections, one of which might otherwise take a
+    port before its program does.
+    """
+    ports: list[int] = []
+    candidates = iter(random.sample(PORTS, len(PORTS)))
+    while len(ports) < count:
+        port = next(candidates)
+        with socket.socket() as candidate, contextlib.suppress(OSError):
+            candidate.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
 
 
 def _exists(pid: int) -> bool:
