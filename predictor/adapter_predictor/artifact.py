@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from adapter_predictor.errors import ArtifactError
 from adapter_predictor.features import FEATURES
 from adapter_predictor.trees import Tree
-
-FORMAT = "adaptwin.io/predictor/v1"
+from adapter_twin.profile import Profile
 
 TargetName = Literal["served_fraction", "throughput_tokens_per_s", "itl_s", "ttft_s"]
 TARGETS: tuple[TargetName, ...] = ("served_fraction", "throughput_tokens_per_s", "itl_s", "ttft_s")
@@ -137,7 +136,7 @@ class Artifact(_Strict):
     Attributes:
         format: The schema's name and version.
         profile: Name of the profile.
-        profile_hash: Its content hash; another profile's predictions would be wrong.
+        profile_hash: Its `prediction_hash`; another profile's predictions would be wrong.
         dataset: Where the training samples come from.
         bound_percent: Share of samples that the pessimistic bounds are meant to cover.
         features: Range of each feature, in the order of the vector.
@@ -145,7 +144,7 @@ class Artifact(_Strict):
         sha256: Digest of everything else.
     """
 
-    format: Literal["adaptwin.io/predictor/v1"] = FORMAT
+    format: Literal["adaptwin.io/predictor/v1"] = "adaptwin.io/predictor/v1"
     profile: str
     profile_hash: str
     dataset: DatasetProvenance
@@ -176,6 +175,19 @@ class Artifact(_Strict):
         return json.dumps(self.sealed().model_dump(mode="json"), separators=(",", ":")) + "\n"
 
 
+def prediction_hash(profile: Profile) -> str:
+    """SHA-256 of what decides a profile's trees.
+
+    The trees are given the KV cache as a feature, so they hold for any setting of the two engine arguments
+    that act through it alone.
+    """
+    through_memory = {"max_model_len", "gpu_memory_utilization"}
+    excluded: Any = {"name", "fit", "startup", "validity", "origin", "safety_margin_percent"}
+    content = profile.model_dump(mode="json", exclude=excluded)
+    content["engine"] = {k: v for k, v in content["engine"].items() if k not in through_memory}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def parse_artifact(text: str, source: str) -> Artifact:
     """The artifact in a text, or an `ArtifactError` that names `source`."""
     try:
@@ -185,9 +197,7 @@ def parse_artifact(text: str, source: str) -> Artifact:
         where = ".".join(str(part) for part in first["loc"]) or "document"
         raise ArtifactError(f"artifact: {source}: {where}: {first['msg']}") from error
     if artifact.digest() != artifact.sha256:
-        raise ArtifactError(
-            f"artifact: {source}: sha256 does not match its content; it was altered or cut off"
-        )
+        raise ArtifactError(f"artifact: {source}: sha256 does not match the content; it was altered")
     return artifact
 
 

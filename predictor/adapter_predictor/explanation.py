@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def described_path(tree: Tree, x: FloatArray) -> tuple[str, ...]:
     """The path to a feature vector's leaf; questions about one feature are put together."""
     bounds: dict[int, tuple[float, float]] = {}
     nodes = tree.path(x)
-    for node, child in zip(nodes, nodes[1:], strict=False):
+    for node, child in pairwise(nodes):
         index, threshold = int(tree.feature[node]), float(tree.threshold[node])
         low, high = bounds.get(index, (-math.inf, math.inf))
         went_left = child == tree.left[node]

@@ -134,7 +134,7 @@ def _busy_s(rate: float, stay_s: float, wait_s: float) -> float:
 
     The busy period of M/G/∞ that one request starts, longer by what the backlog adds to its longest request.
     """
-    fresh = np.expm1(min(rate * stay_s, _MOST_BUSY)) / rate
+    fresh: float = np.expm1(min(rate * stay_s, _MOST_BUSY)) / rate
     return float(fresh + _BACKLOG_EFFECT * stay_s * np.log1p(rate * wait_s))
 
 

@@ -4,6 +4,7 @@ Pure: knows the predictor's answers, not how they came about, and nothing of Kub
 """
 
 from adapter_predictor.placement.demand import AdapterDemand, Limits, Objectives, TokenMeans
+from adapter_predictor.placement.place import place
 from adapter_predictor.placement.result import LowerBound, Placement
 
-__all__ = ["AdapterDemand", "Limits", "LowerBound", "Objectives", "Placement", "TokenMeans"]
+__all__ = ["AdapterDemand", "Limits", "LowerBound", "Objectives", "Placement", "TokenMeans", "place"]

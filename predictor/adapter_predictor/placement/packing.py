@@ -1,0 +1,183 @@
+"""Putting adapters on replicas: replicas filled one after another, or a given number loaded evenly.
+
+Filling in the order of rates puts hot adapters together, which then need few slots and leave the memory to
+the KV cache. Loading evenly gives every replica the same mix. Which of them needs fewer replicas depends on
+the workload, so a placement tries both.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from adapter_predictor.placement.demand import AdapterDemand
+from adapter_predictor.placement.judge import Contents, Judge
+
+SMALLEST_SPLIT: Final = 0.05
+"""An adapter is split to fill a replica where this much of the replica's rate would stay unused otherwise."""
+
+_SMALLEST_PART: Final = 0.1
+_SHARE_BISECTIONS: Final = 10
+_ACTIVE_WINDOW_S: Final = 20.0
+_PROBES: Final = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
+
+
+class Piece(NamedTuple):
+    """A share of an adapter's traffic, which one replica serves whole."""
+
+    adapter: int
+    share: float
+    rate: float
+    rank: int
+
+
+Bin = list[Piece]
+
+
+def contents_of(pieces: Sequence[Piece]) -> Contents:
+    """What a replica with these pieces holds."""
+    rates = np.array([piece.rate for piece in pieces], dtype=np.float64)
+    return Contents(rates, max((piece.rank for piece in pieces), default=1))
+
+
+def copies_of(demands: Sequence[AdapterDemand], most: int) -> list[Piece]:
+    """The pieces that minimum copies ask for, at most `most` of an adapter."""
+    pieces: list[Piece] = []
+    for index, demand in enumerate(demands):
+        copies = min(demand.min_copies, most)
+        pieces += [Piece(index, 1.0 / copies, demand.rate / copies, demand.rank)] * copies
+    return pieces
+
+
+def by_rate(pieces: Iterable[Piece]) -> list[Piece]:
+    """Hottest first."""
+    return sorted(pieces, key=lambda piece: (-piece.rate, piece.adapter))
+
+
+def by_rank(pieces: Iterable[Piece]) -> list[Piece]:
+    """Adapters of one rank together, so that only one replica pads the slots of two ranks; hottest first."""
+    return sorted(pieces, key=lambda piece: (-piece.rank, -piece.rate, piece.adapter))
+
+
+def fill(pieces: Sequence[Piece], judge: Judge, guess: int, most: int) -> list[Bin] | None:
+    """Replicas filled one after another in the order of the pieces.
+
+    Args:
+        pieces: What is to be placed.
+        judge: Says what a replica can carry.
+        guess: Pieces that the first replica may carry; a good guess saves time.
+        most: Replicas, at most.
+
+    Returns:
+        The replicas, or None where a piece fits nowhere or they would be more than `most`.
+    """
+    bins: list[Bin] = []
+    queue = list(pieces)
+    while queue:
+        if len(bins) == most:
+            return None
+        fitting, others = _one_of_each(queue)
+        count = _largest_prefix(fitting, judge, guess)
+        filled, rest = fitting[:count], fitting[count:]
+        guess = max(count, 1)
+        if rest:
+            filled, rest = _with_part_of_next(filled, rest, judge)
+        if not filled:
+            return None
+        bins.append(filled)
+        queue = rest + others
+    return bins
+
+
+def spread(demands: Sequence[AdapterDemand], replicas: int) -> list[Bin]:
+    """A given number of replicas with the same mix: the heaviest piece goes to the lightest replica.
+
+    Adapters hotter than a replica's even share are split over as many as it takes. A piece weighs by its rate
+    and by how likely its adapter is to be active, so that slots are evenly used too.
+    """
+    rates = np.array([demand.rate for demand in demands])
+    total = float(rates.sum()) or 1.0
+    parts = [
+        min(replicas, max(demand.min_copies, math.ceil(demand.rate * replicas / total - 1e-9), 1))
+        for demand in demands
+    ]
+    activity = 1.0 - np.exp(-rates * _ACTIVE_WINDOW_S)
+    weights = (rates / total + activity / (float(activity.sum()) or 1.0) + 1e-6) / np.array(parts)
+    order = sorted(range(len(demands)), key=lambda index: (-weights[index], index))
+    bins: list[Bin] = [[] for _ in range(replicas)]
+    heap = [(0.0, index) for index in range(replicas)]
+    for index in order:
+        lightest = [heapq.heappop(heap) for _ in range(parts[index])]
+        demand, share = demands[index], 1.0 / parts[index]
+        for weight, replica in lightest:
+            bins[replica].append(Piece(index, share, demand.rate * share, demand.rank))
+            heapq.heappush(heap, (weight + float(weights[index]), replica))
+    return bins
+
+
+def _one_of_each(queue: list[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """The first piece of each adapter, which may share a replica, and the pieces that may not join them."""
+    seen: set[int] = set()
+    first: list[Piece] = []
+    others: list[Piece] = []
+    for piece in queue:
+        (others if piece.adapter in seen else first).append(piece)
+        seen.add(piece.adapter)
+    return first, others
+
+
+def _largest_prefix(pieces: Sequence[Piece], judge: Judge, guess: int) -> int:
+    """How many of the first pieces one replica carries: a search with several probes at once."""
+    rates = np.array([piece.rate for piece in pieces], dtype=np.float64)
+    ranks = np.maximum.accumulate([piece.rank for piece in pieces])
+    low, high = 0, len(pieces) + 1
+    probes = sorted({min(max(1, round(guess * factor)), len(pieces)) for factor in _PROBES})
+    while high - low > 1:
+        verdicts = judge.carries([Contents(rates[:probe], int(ranks[probe - 1])) for probe in probes])
+        for probe, carried in zip(probes, verdicts, strict=True):
+            if not carried:
+                high = probe
+                break
+            low = probe
+        probes = _next_probes(low, high, len(pieces))
+    return low
+
+
+def _next_probes(low: int, high: int, most: int) -> list[int]:
+    """Probes strictly between what is known to fit and what is known not to."""
+    if high > most:
+        return sorted({min(most, max(low + 1, round(low * factor))) for factor in (1.5, 2.0, 4.0, 8.0)})
+    return sorted({low + max(1, round((high - low) * part / 6)) for part in range(1, 6)} - {high})
+
+
+def _with_part_of_next(
+    filled: list[Piece], rest: list[Piece], judge: Judge
+) -> tuple[list[Piece], list[Piece]]:
+    """Top a replica up with a part of the next adapter where that adapter is a hot one."""
+    following = rest[0]
+    carried = math.fsum(piece.rate for piece in filled)
+    if following.rate < SMALLEST_SPLIT * (carried + following.rate):
+        return filled, rest
+    part = _largest_part(filled, following, judge)
+    if part <= 0.0 or part * following.rate < SMALLEST_SPLIT * carried:
+        return filled, rest
+    part = min(part, 1.0 - _SMALLEST_PART)
+    return [*filled, _cut(following, part)], [_cut(following, 1.0 - part), *rest[1:]]
+
+
+def _largest_part(filled: list[Piece], piece: Piece, judge: Judge) -> float:
+    """Which part of a piece the replica carries beside what fills it; 0 where none."""
+    low, high = 0.0, 1.0
+    for _ in range(_SHARE_BISECTIONS):
+        middle = 0.5 * (low + high)
+        if judge.carries([contents_of([*filled, _cut(piece, middle)])])[0]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _cut(piece: Piece, part: float) -> Piece:
+    return Piece(piece.adapter, piece.share * part, piece.rate * part, piece.rank)

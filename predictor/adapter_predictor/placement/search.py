@@ -1,0 +1,109 @@
+"""The fewest replicas: strategies side by side, each searched for its least number."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from adapter_predictor.placement.demand import AdapterDemand
+from adapter_predictor.placement.judge import Judge
+from adapter_predictor.placement.packing import (
+    Bin,
+    Piece,
+    by_rank,
+    by_rate,
+    contents_of,
+    copies_of,
+    fill,
+    spread,
+)
+
+_LEVELLING_STEPS: Final = 4
+_MOST_LEVELLING: Final = 0.4
+
+
+class Deadline:
+    """When a search has to come back with what it has; never where no seconds are given."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """Whether time is up."""
+        return self._end is not None and time.monotonic() >= self._end
+
+
+def fewest_bins(
+    demands: Sequence[AdapterDemand], judge: Judge, start: int, most: int, deadline: Deadline
+) -> list[Bin] | None:
+    """The replicas of the strategy that needs the fewest; even loads win a draw.
+
+    Args:
+        demands: The adapters.
+        judge: Says what a replica can carry.
+        start: No fewer replicas are tried.
+        most: No more replicas are tried.
+        deadline: When to be content with what was found.
+    """
+    best = _fewest_even(demands, judge, start, most, deadline)
+    if best is not None and len(best) == start:
+        return best
+    limit = most if best is None else len(best) - 1
+    pieces = copies_of(demands, most)
+    guess = max(1, len(pieces) // max(start, 1))
+    orders = [by_rate(pieces)]
+    if len({demand.rank for demand in demands}) > 1:
+        orders.append(by_rank(pieces))
+    for order in orders:
+        if deadline.passed or limit < start:
+            break
+        filled = fill(order, judge, guess, limit)
+        if filled is not None:
+            best, limit = _levelled(order, judge, guess, filled, deadline), len(filled) - 1
+    return best
+
+
+def _fewest_even(
+    demands: Sequence[AdapterDemand], judge: Judge, start: int, most: int, deadline: Deadline
+) -> list[Bin] | None:
+    """The fewest evenly loaded replicas: strides until it goes, then bisection."""
+    low, high, stride = start - 1, start, 1
+    found = _even(demands, judge, high)
+    while found is None:
+        if high >= most or deadline.passed:
+            return None
+        low, high, stride = high, min(most, high + stride), 2 * stride
+        found = _even(demands, judge, high)
+    while high - low > 1 and not deadline.passed:
+        middle = (low + high) // 2
+        fewer = _even(demands, judge, middle)
+        if fewer is None:
+            low = middle
+        else:
+            high, found = middle, fewer
+    return found
+
+
+def _even(demands: Sequence[AdapterDemand], judge: Judge, replicas: int) -> list[Bin] | None:
+    bins = spread(demands, replicas)
+    loaded = [contents_of(pieces) for pieces in bins if pieces]
+    return bins if all(judge.carries(loaded)) else None
+
+
+def _levelled(
+    order: Sequence[Piece], judge: Judge, guess: int, filled: list[Bin], deadline: Deadline
+) -> list[Bin]:
+    """As many replicas, but with what is unused in the last one shared by all: more headroom for each."""
+    low, high, best = 0.0, _MOST_LEVELLING, filled
+    if len(filled) == 1:
+        return filled
+    for _ in range(_LEVELLING_STEPS):
+        if deadline.passed:
+            break
+        middle = 0.5 * (low + high)
+        levelled = fill(order, judge.stricter(middle), guess, len(filled))
+        if levelled is None:
+            high = middle
+        else:
+            low, best = middle, levelled
+    return best

@@ -1,0 +1,205 @@
+"""Predictors: the interface, the trees behind it, and the twin where there are none."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from adapter_predictor.artifact import TARGETS, Artifact, TargetName, prediction_hash, shipped_artifact
+from adapter_predictor.errors import ArtifactError
+from adapter_predictor.explanation import Explanation, described_path, nearest_flip, quantity
+from adapter_predictor.features import FEATURE_INDEX, FEATURES, FeatureFunction
+from adapter_predictor.load import LoadBatch, ReplicaLoad
+from adapter_predictor.physics import HORIZON_S
+from adapter_predictor.prediction import FloatArray, Prediction, PredictionBatch
+from adapter_predictor.simulation import simulate_load
+from adapter_twin.memory import MemoryVerdict
+from adapter_twin.profile import Profile
+from adapter_twin.report import Report, Status
+
+_log = logging.getLogger(__name__)
+
+
+class Predictor(ABC):
+    """Says what replicas will do with their loads.
+
+    Attributes:
+        profile: The profile that it predicts for.
+        source: Where its answers come from, in words.
+    """
+
+    profile: Profile
+    source: str
+
+    @classmethod
+    def for_profile(cls, profile: Profile) -> "Predictor":
+        """The trees that are shipped for a profile; the twin itself where there are none that fit it."""
+        artifact = shipped_artifact(profile.name)
+        if artifact is None:
+            return TwinPredictor(profile)
+        if artifact.profile_hash != prediction_hash(profile):
+            _log.warning(
+                "The trees shipped for %s were trained on another version of it; predicting with the twin.",
+                profile.name,
+            )
+            return TwinPredictor(profile)
+        return TreePredictor(profile, artifact)
+
+    @abstractmethod
+    def predict_batch(self, loads: LoadBatch) -> PredictionBatch:
+        """What many replicas will do."""
+
+    @abstractmethod
+    def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
+        """Whether a replica with these slots starts."""
+
+    @abstractmethod
+    def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
+        """Why a replica does what it does, and at which rate it ceases to serve `served_fraction`."""
+
+    def predict(self, load: ReplicaLoad) -> Prediction:
+        """What one replica will do."""
+        return self.predict_batch(LoadBatch.of([load]))[0]
+
+
+class TreePredictor(Predictor):
+    """Predicts with an artifact's trees."""
+
+    def __init__(self, profile: Profile, artifact: Artifact) -> None:
+        if artifact.profile_hash != prediction_hash(profile):
+            raise ArtifactError(
+                f"artifact: it was trained for {artifact.profile} as it was then, not for {profile.name}"
+            )
+        self.profile = profile
+        self.artifact = artifact
+        self.source = f"decision trees trained on {artifact.dataset.samples:,} runs of the twin"
+        self.features = FeatureFunction(profile)
+        self.trees = {name: artifact.targets[name].tree.tree() for name in TARGETS}
+
+    def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
+        """Whether a replica with these slots starts."""
+        return self.features.memory(max_loras, max_lora_rank)
+
+    def predict_batch(self, loads: LoadBatch) -> PredictionBatch:
+        """What many replicas will do: one walk down each tree."""
+        x = self.features.matrix(loads)
+        served, served_low, _ = self.target("served_fraction", x)
+        throughput, throughput_low, _ = self.target("throughput_tokens_per_s", x)
+        itl, _, itl_high = self.target("itl_s", x)
+        ttft, _, ttft_high = self.target("ttft_s", x)
+        fits = self.features.fits(loads)
+        return PredictionBatch(
+            fits=fits,
+            served_fraction=np.where(fits, np.clip(served, 0.0, 1.0), 0.0),
+            throughput_tokens_per_s=np.where(fits, throughput, 0.0),
+            itl_s=np.where(fits, itl, np.inf),
+            ttft_s=np.where(fits, ttft, np.inf),
+            served_fraction_low=np.where(fits, np.clip(served_low, 0.0, 1.0), 0.0),
+            throughput_low_tokens_per_s=np.where(fits, throughput_low, 0.0),
+            itl_high_s=np.where(fits, itl_high, np.inf),
+            ttft_high_s=np.where(fits, ttft_high, np.inf),
+        )
+
+    def target(self, name: TargetName, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """One target at many feature vectors: the estimate and its bounds, each of shape (n)."""
+        tree, scale = self.trees[name], self.artifact.targets[name].scale
+        leaves = tree.leaves(x)
+        factor = 1.0 if scale is None else x[:, FEATURE_INDEX[scale]]
+        return tree.value[leaves] * factor, tree.low[leaves] * factor, tree.high[leaves] * factor
+
+    def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
+        """The path through the tree of the served fraction."""
+        x = self.features.vector(load)
+        return Explanation(
+            path=described_path(self.trees["served_fraction"], x),
+            nearest_flip=nearest_flip(self._served, load, served_fraction),
+            warnings=self._extrapolations(x),
+        )
+
+    def _served(self, loads: Sequence[ReplicaLoad]) -> FloatArray:
+        return self.predict_batch(LoadBatch.of(loads)).served_fraction
+
+    def _extrapolations(self, x: FloatArray) -> tuple[str, ...]:
+        """Where a feature vector lies outside of what the trees were trained on."""
+        ranges = zip(FEATURES, self.artifact.features, x, strict=True)
+        return tuple(
+            f"{feature.description}: {quantity(feature, value)} is outside of what was trained "
+            f"({quantity(feature, trained.lower)} to {quantity(feature, trained.upper)})"
+            for feature, trained, value in ranges
+            if not trained.lower <= value <= trained.upper
+        )
+
+
+class TwinPredictor(Predictor):
+    """Predicts by simulating: slower, for profiles without trees.
+
+    Args:
+        profile: The profile.
+        horizon_s: Simulated seconds of each replica.
+        seed: Of the arrivals.
+    """
+
+    SERVED_MARGIN = 0.01
+    LATENCY_MARGIN = 0.1
+    """What another seed may change: pessimistic bounds lie this much beside the simulated figures."""
+
+    def __init__(self, profile: Profile, *, horizon_s: float = HORIZON_S, seed: int = 0) -> None:
+        self.profile = profile
+        self.source = "the twin itself: no trees are trained for this profile"
+        self.horizon_s = horizon_s
+        self.seed = seed
+        self._features = FeatureFunction(profile)
+        self._known: dict[ReplicaLoad, Prediction] = {}
+
+    def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
+        """Whether a replica with these slots starts."""
+        return self._features.memory(max_loras, max_lora_rank)
+
+    def predict_batch(self, loads: LoadBatch) -> PredictionBatch:
+        """Simulate the replicas one after another; a load met before is not simulated again."""
+        return PredictionBatch.of([self._simulated(loads.load(index)) for index in range(len(loads))])
+
+    def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
+        """The steady state in words: the twin has no decision path."""
+        x = self._features.vector(load)
+        told = ("utilisation", "kv_demand", "active_adapters", "slot_pressure")
+        path = tuple(
+            f"{FEATURES[FEATURE_INDEX[name]].description}: "
+            f"{quantity(FEATURES[FEATURE_INDEX[name]], float(x[FEATURE_INDEX[name]]))}"
+            for name in told
+        )
+        return Explanation(path, nearest_flip(self._steadily_served, load, served_fraction))
+
+    def _steadily_served(self, loads: Sequence[ReplicaLoad]) -> FloatArray:
+        served: FloatArray = self._features.matrix(LoadBatch.of(loads))[:, FEATURE_INDEX["steady_served"]]
+        return served
+
+    def _simulated(self, load: ReplicaLoad) -> Prediction:
+        if load not in self._known:
+            report = simulate_load(self.profile, load, seed=self.seed, horizon_s=self.horizon_s)
+            self._known[load] = self._prediction(report)
+        return self._known[load]
+
+    def _prediction(self, report: Report) -> Prediction:
+        fits = report.status is not Status.OUT_OF_MEMORY
+        if not fits:
+            return Prediction(fits, 0.0, 0.0, np.inf, np.inf, 0.0, 0.0, np.inf, np.inf)
+        served, throughput = report.served_fraction, report.throughput_tokens_per_s
+        itl, ttft = _finite(report.itl_s.mean), _finite(report.ttft_s.mean)
+        return Prediction(
+            fits=fits,
+            served_fraction=served,
+            throughput_tokens_per_s=throughput,
+            itl_s=itl,
+            ttft_s=ttft,
+            served_fraction_low=max(0.0, served - self.SERVED_MARGIN),
+            throughput_low_tokens_per_s=throughput * (1.0 - self.SERVED_MARGIN),
+            itl_high_s=itl * (1.0 + self.LATENCY_MARGIN),
+            ttft_high_s=ttft * (1.0 + self.LATENCY_MARGIN),
+        )
+
+
+def _finite(seconds: float) -> float:
+    """A latency, 0 where no request finished that would have one."""
+    return seconds if np.isfinite(seconds) else 0.0
