@@ -42,7 +42,7 @@ def run(
         typer.Option(exists=True, dir_okay=False, help="Kubeconfig file; the pod's account if absent."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Objects reconciled at the same time.")] = 4,
-    planners: Annotated[
+    processes: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that plan and verify, one core each.")
     ] = 1,
     resync: Annotated[
@@ -76,7 +76,7 @@ def run(
             "log_format": log_format,
             "log_level": log_level,
             "queue": QueueSettings(workers=workers, resync_s=resync),
-            "planning": PlanningSettings(processes=planners),
+            "planning": PlanningSettings(processes=processes),
             "leader": LeaderSettings(enabled=leader_election, namespace=lease_namespace),
             "server": ServerSettings(
                 address=bind_address, metrics_port=metrics_port, liveness_port=liveness_port

@@ -108,10 +108,12 @@ class Reconciler:
         try:
             done, _ = await asyncio.wait({task}, timeout=TELL_AFTER_S)
             if not done and account.status.observed_generation != account.observed.generation:
-                account = await self._report(replace(account, deciding=True))
-            return replace(account, deciding=False, now=self._ports.clock.now()), await task
+                told = await self._report(replace(account, deciding=True))
+                account = replace(account, status=told.status)
+            decision = await task
         finally:
             task.cancel()
+        return replace(account, now=self._ports.clock.now()), decision
 
     def _remember(self, observed: Observed, intent: Intent, decision: Decision) -> Judged:
         """Keep a decision for as long as the question stays the same, and count it."""

@@ -59,6 +59,7 @@ class InlinePlanner:
         """Start the processes and let them import and compile what they need."""
         for _ in range(self._processes):
             self._idle.put_nowait(await self._start_worker())
+        logger.info("ready to plan", extra={"processes": self._processes})
 
     def close(self) -> None:
         """End the processes."""

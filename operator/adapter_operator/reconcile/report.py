@@ -46,7 +46,7 @@ def status_after(account: Account) -> Status:
 
 def to_json(status: Status) -> dict[str, Any]:
     """The status as the API server takes it; what is unset is left out."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _totals(account: Account) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _intent(account: Account) -> dict[str, Any]:
     if account.intent is None:
         return {}
     request, source = account.intent.request, account.intent.deployment.spec.traffic.source
-    traffic = ObservedTraffic(source=source, totalRate=format_quantity(round(request.total_rate, 6)))
+    traffic = ObservedTraffic(source=source, totalRate=format_quantity(round(request.total_rate, 3)))
     return {"adapters": len(request.adapters), "traffic": traffic}
 
 
