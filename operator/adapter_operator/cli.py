@@ -1,6 +1,8 @@
 """The command `adaptwin`: its own command `plan`, and the commands of the packages."""
 
 from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
@@ -17,6 +19,14 @@ class AdaptwinGroup(DeferringGroup):
         "predictor": DeferredApp("adapter_predictor.cli", "Train, evaluate and explain the predictor."),
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
     }
+
+
+class OutputFormat(StrEnum):
+    """How a decision is printed."""
+
+    TEXT = "text"
+    YAML = "yaml"
+    JSON = "json"
 
 
 app = typer.Typer(
@@ -42,6 +52,44 @@ def adaptwin(
     ] = False,
 ) -> None:
     """Plan, verify and operate the serving of hundreds of LoRA adapters on vLLM."""
+
+
+@app.command()
+def plan(
+    file: Annotated[
+        Path, typer.Option("--file", "-f", help="The AdapterDeployment, as YAML or JSON.", metavar="FILE")
+    ],
+    output: Annotated[
+        OutputFormat, typer.Option("--output", "-o", help="For people, or for machines.")
+    ] = OutputFormat.TEXT,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page with plots here.", metavar="HTML")
+    ] = None,
+    present: Annotated[
+        Path | None,
+        typer.Option(help="The plan that runs now, as `-o yaml` or `-o json` wrote it; fewer adapters move."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Use this profile (a name or a file) instead of the one the spec names."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Simulate this often, instead of the spec's verification.seeds.")
+    ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(help="Simulate this long, such as 30m, instead of verification.horizon.")
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Name every adapter of every replica.")] = False,
+) -> None:
+    """Find the fewest GPUs that serve the adapters within their objectives, verified by the digital twin.
+
+    Needs no cluster and changes nothing. Exit code 0: verified; 1: rejected (the best effort is shown all the
+    same); 2: bad input.
+    """
+    from adapter_operator.plan_command import PlanOptions, run  # noqa: PLC0415 - keeps --help quick
+
+    options = PlanOptions(file, output.value, report, present, profile, seeds, horizon, wide)
+    raise typer.Exit(run(options))
 
 
 def main() -> None:

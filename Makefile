@@ -1,0 +1,66 @@
+# adaptwin: `make demo` plans an example, `make test` runs every test. Both set up what they need in .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-cluster lint format bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+EXAMPLE ?= examples/llama-3.1-8b-160-adapters.yaml
+
+# The first Python that is new enough; override with `make demo PYTHON=/path/to/python`.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	$$candidate -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$candidate && break; done)
+
+# A stamp is newer than the files that it was made from, so a second run installs nothing.
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+help: ## This list.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(RUN_STAMP) ## Plan the serving of 160 adapters and have the digital twin verify it.
+	$(BIN)/adaptwin plan -f $(EXAMPLE)
+
+test: $(DEV_STAMP) ## Every test, also those against a real Kubernetes control plane (built on first use).
+	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/coverage report --include='$(PURE)' --fail-under=90 > /dev/null
+
+test-unit: $(DEV_STAMP) ## Only the tests that need no Kubernetes control plane.
+	$(BIN)/pytest -m "not cluster"
+
+test-cluster: $(DEV_STAMP) ## Only the tests that need one; USE_EXISTING_CLUSTER=true takes your own, see docs/testing.md.
+	$(BIN)/pytest -m cluster
+
+lint: $(DEV_STAMP) ## Style, formatting, types and the direction of imports.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP) ## Format the code and mend what can be mended.
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(DEV_STAMP) ## Timings of the twin, the predictor and the placement.
+	$(BIN)/pytest tests/bench -s
+
+clean: ## Remove the virtual environment and what tools left behind.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+
+# Packages without I/O, whose coverage is held at 90 %.
+PURE := twin/adapter_twin/*,predictor/adapter_predictor/*,operator/adapter_operator/planning/*,operator/adapter_operator/api/*
+
+$(RUN_STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer with venv is needed (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Setting up $(VENV) (the first time only; it downloads about 200 MB)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
+	@echo "Adding the tools for development"
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	@touch $@

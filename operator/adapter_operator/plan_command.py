@@ -1,0 +1,123 @@
+"""What `adaptwin plan` does: read, decide, show."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from adapter_operator.api.load import load_adapter_deployment
+from adapter_operator.api.quantities import DURATION_PATTERN, parse_duration_s
+from adapter_operator.plan_file import load_plan
+from adapter_operator.planning import Decision, PlanningRequest, decide, request_from_spec
+from adapter_operator.planning.errors import PlanningError
+from adapter_operator.rendering import machine, text
+from adapter_operator.rendering.report import write_report
+from adapter_twin.profile import load_profile
+
+VERIFIED, REJECTED = 0, 1
+"""Exit codes; 2 is bad input."""
+
+WIDTH_WITHOUT_TERMINAL = 100
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The options of `adaptwin plan`.
+
+    Attributes:
+        file: The AdapterDeployment.
+        output: ``text``, ``yaml`` or ``json``.
+        report: Where to write the page with plots.
+        present: The plan that runs now.
+        profile: Name or path of a profile that replaces the spec's.
+        seeds: Replaces the spec's number of seeds.
+        horizon: Replaces the spec's horizon.
+        wide: Whether to name every adapter.
+    """
+
+    file: Path
+    output: str = "text"
+    report: Path | None = None
+    present: Path | None = None
+    profile: str | None = None
+    seeds: int | None = None
+    horizon: str | None = None
+    wide: bool = False
+
+
+def run(options: PlanOptions) -> int:
+    """Plan, print, and give the exit code."""
+    start = time.monotonic()
+    request = _request(options)
+    read_s = time.monotonic() - start
+    with _progress() as tell:
+        decision = decide(request, progress=tell)
+        decision = replace(decision, timings={"read": read_s, **decision.timings})
+        if options.report:
+            tell("drawing the report")
+            decision = _with_report(options.report, request, decision)
+    _show(options, request, decision)
+    return VERIFIED if decision.applicable else REJECTED
+
+
+def _request(options: PlanOptions) -> PlanningRequest:
+    deployment = load_adapter_deployment(options.file)
+    request = request_from_spec(
+        deployment,
+        present=load_plan(options.present) if options.present else None,
+        profile=load_profile(options.profile) if options.profile else None,
+    )
+    settings = request.verification
+    return replace(
+        request,
+        verification=replace(
+            settings,
+            seeds=settings.seeds if options.seeds is None else options.seeds,
+            horizon_s=settings.horizon_s if options.horizon is None else _horizon_s(options.horizon),
+        ),
+    )
+
+
+def _horizon_s(duration: str) -> float:
+    if not re.search(DURATION_PATTERN, duration):
+        raise PlanningError(f'--horizon: {duration} is not a duration such as "30m" or "1h30m"')
+    return parse_duration_s(duration)
+
+
+def _with_report(path: Path, request: PlanningRequest, decision: Decision) -> Decision:
+    start = time.monotonic()
+    write_report(path, request, decision)
+    return replace(decision, timings={**decision.timings, "report": time.monotonic() - start})
+
+
+def _show(options: PlanOptions, request: PlanningRequest, decision: Decision) -> None:
+    if options.output == "json":
+        typer.echo(machine.to_json(decision))
+    elif options.output == "yaml":
+        typer.echo(machine.to_yaml(decision))
+    else:
+        text.render(_console(), request, decision, wide=options.wide)
+    if options.report:
+        Console(stderr=True).print(f"report: {options.report}", highlight=False)
+
+
+def _console() -> Console:
+    """The terminal as it is; a hundred columns where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("reading") as status:
+        yield status.update

@@ -1,0 +1,82 @@
+"""Putting a plan before the twin. Nothing is applied that has not been through here."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from adapter_operator.planning.deadline import Deadline
+from adapter_operator.planning.judge import judge
+from adapter_operator.planning.request import PlanningRequest
+from adapter_operator.planning.verdict import Verdict
+from adapter_predictor.plan import Plan, to_fleet
+from adapter_twin.fleet import FleetReport, simulate_static
+from adapter_twin.workload import LengthDistribution, Lognormal, Workload
+
+CLEAR_FAILURE = -0.05
+"""A plan that misses an objective by more than this with one seed is not saved by the others."""
+
+
+class Verifier(Protocol):
+    """Says whether a plan meets the objectives of a request."""
+
+    def verify(self, request: PlanningRequest, plan: Plan, deadline: Deadline) -> Verdict:
+        """The verdict on exactly this plan; Rejected with `Timeout` where the deadline passes first."""
+        ...
+
+
+@dataclass(frozen=True)
+class TwinVerifier:
+    """Simulates the plan with the demanded rates, a seed at a time, and judges what came out.
+
+    Attributes:
+        threads: Replicas simulated at once.
+    """
+
+    threads: int = 1
+
+    def verify(self, request: PlanningRequest, plan: Plan, deadline: Deadline) -> Verdict:
+        """Several seeds; fewer where the first of them already fail clearly."""
+        fleet, workload = to_fleet(plan), demanded_workload(request)
+        reports: list[FleetReport] = []
+        verdict = timed_out(request, plan)
+        for seed in request.verification_seeds:
+            if deadline.expired:
+                return replace(timed_out(request, plan), replicas=verdict.replicas)
+            reports.append(simulate_static(request.profile, fleet, workload, seed=seed, threads=self.threads))
+            verdict = judge(request, plan, reports)
+            if verdict.reason == "OutOfMemory" or (verdict.margin or 0.0) < CLEAR_FAILURE:
+                break
+        return verdict
+
+
+def demanded_workload(request: PlanningRequest) -> Workload:
+    """The traffic that a plan must carry: the adapters with headroom, lengths and arrivals as asked."""
+    workload = Workload.for_profile(
+        request.profile, request.demanded_adapters(), request.verification.horizon_s, request.arrivals
+    )
+    if request.tokens is None:
+        return workload
+    return replace(
+        workload,
+        prompt=_with_mean(workload.prompt, request.tokens.prompt),
+        output=_with_mean(workload.output, request.tokens.output),
+    )
+
+
+def timed_out(request: PlanningRequest, plan: Plan | None) -> Verdict:
+    """The verdict on a plan for which time ran out."""
+    return Verdict(
+        status="Rejected",
+        reason="Timeout",
+        message=f"verification did not finish within {request.verification.timeout_s:g} s",
+        plan_hash=plan.hash if plan else "",
+        profile_hash=request.profile.content_hash,
+        seeds=request.verification_seeds,
+        horizon_s=request.verification.horizon_s,
+    )
+
+
+def _with_mean(lengths: LengthDistribution, mean: float) -> LengthDistribution:
+    """The same shape of distribution with another mean."""
+    if not isinstance(lengths, Lognormal):
+        raise TypeError(f"only lognormal lengths can be scaled to a mean, not {type(lengths).__name__}")
+    return replace(lengths, mean=mean)

@@ -1,0 +1,48 @@
+"""Numbers as people read them, with their units."""
+
+import math
+
+NOTHING = "–"
+
+
+def count(number: float, noun: str) -> str:
+    """A number and its noun, in the plural where it is not one: `2 replicas`."""
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage: `97.3 %`; never rounded up to 100."""
+    if math.isnan(fraction):
+        return NOTHING
+    rounded = round(100.0 * fraction, 1)
+    return f"{min(rounded, 99.9) if fraction < 1.0 else rounded:.1f} %"
+
+
+def rate(requests_per_s: float) -> str:
+    """Requests per second with three significant digits: `0.00625/s`."""
+    return f"{float(f'{requests_per_s:.3g}'):g}/s"
+
+
+def tokens_per_s(value: float) -> str:
+    """Tokens per second: `9,876 tok/s`."""
+    return NOTHING if math.isnan(value) else f"{value:,.0f} tok/s"
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that suits it: `31.2 ms`, `1.25 s`, `2 min 5 s`."""
+    if math.isnan(value):
+        return NOTHING
+    if value < 1e-3:
+        return f"{value * 1e6:.0f} µs"
+    if value < 1.0:
+        return f"{value * 1e3:.3g} ms"
+    if value < 120.0:
+        return f"{value:.3g} s"
+    return f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def hours(value_s: float) -> str:
+    """A horizon: `1 h`, `90 min`, `30 s`."""
+    if value_s >= 3600.0 and value_s % 3600.0 == 0.0:
+        return f"{value_s / 3600.0:g} h"
+    return f"{value_s / 60.0:g} min" if value_s >= 60.0 else f"{value_s:g} s"
