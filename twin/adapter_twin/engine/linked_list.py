@@ -5,8 +5,9 @@ as long as an item is in at most one of them. An item outside every list has nex
 """
 
 import numpy as np
-from adapter_twin.engine.compiling import kernel
 from numpy.typing import NDArray
+
+from adapter_twin.engine.compiling import kernel
 
 NOWHERE = -1
 _NEXT, _PREVIOUS = 0, 1
@@ -38,29 +39,37 @@ def last(links: Links, sentinel: int) -> int:
 
 
 @kernel
+def preceding(links: Links, item: int) -> int:
+    """The item before `item`; of a sentinel: the last of its list, itself if that is empty."""
+    return int(links[item, _PREVIOUS])
+
+
+@kernel
 def linked(links: Links, item: int) -> bool:
     """Whether `item` is in a list."""
     return bool(links[item, _NEXT] != NOWHERE)
 
 
 @kernel
-def _insert(links: Links, item: int, before: int, after: int) -> None:
+def insert_before(links: Links, place: int, item: int) -> None:
+    """Add `item` before an item or at the end of a list, before its sentinel."""
+    before = links[place, _PREVIOUS]
     links[item, _PREVIOUS] = before
-    links[item, _NEXT] = after
+    links[item, _NEXT] = place
     links[before, _NEXT] = item
-    links[after, _PREVIOUS] = item
+    links[place, _PREVIOUS] = item
 
 
 @kernel
 def append(links: Links, sentinel: int, item: int) -> None:
     """Add `item` at the end of a list."""
-    _insert(links, item, links[sentinel, _PREVIOUS], sentinel)
+    insert_before(links, sentinel, item)
 
 
 @kernel
 def prepend(links: Links, sentinel: int, item: int) -> None:
     """Add `item` at the front of a list."""
-    _insert(links, item, sentinel, links[sentinel, _NEXT])
+    insert_before(links, links[sentinel, _NEXT], item)
 
 
 @kernel

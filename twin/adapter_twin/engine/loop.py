@@ -12,7 +12,7 @@ from numba import njit
 from adapter_twin.engine.compiling import kernel
 
 from adapter_twin.engine import step_log
-from adapter_twin.engine.adapter_tiers import apply_recorded_order, preload
+from adapter_twin.engine.adapter_tiers import preload, touch_adapters
 from adapter_twin.engine.decoding import start_decoding, stop_decoding
 from adapter_twin.engine.linked_list import following
 from adapter_twin.engine.scheduler import leave_running, schedule
@@ -117,7 +117,7 @@ def _finish_requests(e: Engine, done: int, now: float) -> None:
         i = e.finished[k]
         if r[i].generated < r[i].output:
             stop_decoding(e, i, s.step)
-        leave_running(e, i)
+        leave_running(e, i, s.step)
         r[i].phase = FINISHED
         r[i].finish_s = now
         note(e, step_log.FINISHED, i, r[i].generated)
@@ -158,8 +158,7 @@ def _simulate(e: Engine) -> None:
             s.time_s = until
             continue
         schedule(e)
-        if e.applied_from.size > 0:
-            apply_recorded_order(e)
+        touch_adapters(e)
         if e.log.size > 0:
             note(e, step_log.STEP, int(s.time_s), 0)
             note_schedule(e)

@@ -115,7 +115,7 @@ def _preempt(e: Engine, i: int) -> None:
     s, r = e.state[0], e.requests
     if r[i].phase == DECODING:
         stop_decoding(e, i, s.step - 1)
-    leave_running(e, i)
+    leave_running(e, i, s.step - 1)
     r[i].computed = 0
     r[i].preemptions += 1
     s.preempted += 1
@@ -159,15 +159,15 @@ def _admit(e: Engine, i: int, chunk: int) -> None:
 
 
 @kernel
-def leave_running(e: Engine, i: int) -> None:
-    """Take a COMPUTING request out of the running list and free its blocks and its adapter."""
+def leave_running(e: Engine, i: int, last_step: int) -> None:
+    """Take a COMPUTING request, last scheduled in `last_step`, off the list; free its blocks and its adapter."""
     c, s, r = e.config[0], e.state[0], e.requests
     remove(e.running, i)
     s.running -= 1
     s.computing -= 1
     s.context -= r[i].computed
     s.free_blocks += -(-r[i].computed // c.block_size)
-    end_use(e, r[i].adapter)
+    end_use(e, r[i].adapter, last_step)
     update_candidate(e, r[i].adapter)
 
 

@@ -60,6 +60,7 @@ STATE = np.dtype(
         ("decoding", np.int64),
         ("computing", np.int64),
         ("active", np.int64),  # adapters with running requests
+        ("untouched", np.int64),  # of them: active since this step, or displaced in it
         ("free_blocks", np.int64),
         ("context", np.int64),  # computed tokens of all running requests
         ("budget", np.int64),
@@ -120,6 +121,9 @@ ADAPTER = np.dtype(
         ("place", np.int32),  # in the heap of candidates; -1: not there
         ("running", np.int32),
         ("slot", np.int32),  # -1: not on the GPU
+        ("last_step", np.int64),  # of use, while unused
+        ("set_order", np.int64),  # place in the order in which a step touches its adapters
+        ("fresh", np.bool_),  # active since this step
         ("in_cpu", np.bool_),
         ("reload", np.bool_),  # read from disk in every step that holds it
     ],
@@ -161,13 +165,16 @@ class Engine(NamedTuple):
     """Requests that got their last token in this step."""
     slots: NDArray[np.int32]
     """Adapter in each slot, -1 if empty."""
+    active: NDArray[np.int32]
+    """Adapters with running requests, by set order."""
     gpu_lru: Links
     """Adapters on the GPU that no running request uses, longest unused first."""
     cpu_lru: Links
     """The same for host memory."""
     applied: NDArray[np.int32]
-    """Adapters in the order in which recorded steps touched them; empty: see `adapter_tiers`."""
+    """Adapters in the order in which recorded steps touched them, one step after another."""
     applied_from: NDArray[np.int64]
+    """Where each recorded step begins in `applied`; empty: nothing was recorded, the set order holds."""
     series: NDArray[np.float64]
     gaps: NDArray[np.int64]
     log: NDArray[np.int32]
@@ -232,6 +239,7 @@ def new_engine(  # noqa: PLR0915
         batch=np.zeros(min(n, policy.max_running), dtype=np.int32),
         finished=np.zeros(min(n, policy.max_running), dtype=np.int32),
         slots=np.full(policy.max_loras, -1, dtype=np.int32),
+        active=np.zeros(policy.max_loras, dtype=np.int32),
         gpu_lru=empty_lists(adapters, 1),
         cpu_lru=empty_lists(adapters, 1),
         applied=np.zeros(0, dtype=np.int32) if applied is None else applied[0],
@@ -257,6 +265,7 @@ def new_engine(  # noqa: PLR0915
     engine.adapters.cpu_to_gpu_s[:adapters] = cpu_to_gpu_s
     engine.adapters.disk_s[:adapters] = disk_s
     engine.adapters.slot = engine.adapters.place = -1
+    engine.adapters.set_order[:adapters] = np.random.default_rng(adapters).permutation(adapters)
     engine.adapters.running[adapters] = 1  # the base model is always active
     return engine
 

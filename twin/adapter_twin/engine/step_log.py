@@ -43,6 +43,8 @@ ACTIVATED: Final = 12
 """[adapter, slot]"""
 GPU_EVICTED: Final = 13
 """[adapter]"""
+COMPUTED: Final = 14
+"""[request, computed tokens], once per running request after scheduling"""
 
 _WIDTH: Final = 3
 
@@ -70,6 +72,7 @@ def note_schedule(e: Engine) -> None:
         tokens = 1 if r[i].phase == DECODING else r[i].chunk
         if tokens > 0:
             note(e, SCHEDULED, i, tokens)
+        note(e, COMPUTED, i, s.step - r[i].base if r[i].phase == DECODING else r[i].computed)
         i = following(e.running, i)
     i = following(e.waiting, end)
     while i != end:

@@ -1,0 +1,50 @@
+"""The API server in front of the engine: one event loop, which stands still while it renders its metrics.
+
+vLLM's gauge `vllm:lora_requests_info` carries the names of the running and of the waiting adapters as label
+values, so every combination that was ever seen stays as a line of `/metrics`. With many adapters at moderate
+rates nearly every step makes a new one, and rendering them grows to tenths of a second per scrape. While the
+server renders, the engine goes on in its own process; what arrives reaches the engine when the scrape is over,
+and tokens reach clients then: merged into one chunk, unless a step holds so many outputs that the server
+handles them in slices and lets the streams run in between (`VLLM_V1_OUTPUT_PROC_CHUNK_SIZE`, 128).
+"""
+
+from __future__ import annotations
+
+from adapter_twin.engine.compiling import kernel
+from adapter_twin.engine.state import Engine
+
+
+@kernel
+def record_adapters(e: Engine) -> None:
+    """Once per step: a combination of running and waiting adapters not seen before slows later scrapes."""
+    c, s = e.config[0], e.state[0]
+    key = s.running_key ^ s.waiting_key
+    if c.scrape_interval_s == 0.0 or key == s.last_key:
+        return
+    s.last_key = key
+    place = key & (e.seen_keys.size - 1)
+    if not e.seen_keys[place]:
+        e.seen_keys[place] = True
+        s.render_s += c.render_per_label_set_s + c.render_per_name_s * (s.active + s.queued_adapters)
+
+
+@kernel
+def delivered_at(e: Engine, time_s: float) -> float:
+    """When the server handles what happens at `time_s`: at once, or after the scrape that it is rendering."""
+    c, s = e.config[0], e.state[0]
+    if c.scrape_interval_s == 0.0:
+        return time_s
+    while time_s >= s.next_scrape_s:
+        s.pause_start_s = s.next_scrape_s
+        s.pause_end_s = s.next_scrape_s + s.render_s
+        s.next_scrape_s = s.pause_end_s + c.scrape_interval_s
+    if s.pause_start_s <= time_s < s.pause_end_s:
+        return float(s.pause_end_s)
+    return time_s
+
+
+@kernel
+def handled_until(e: Engine) -> float:
+    """Arrivals up to this time have reached the engine."""
+    s = e.state[0]
+    return float(s.pause_start_s if delivered_at(e, s.time_s) > s.time_s else s.time_s)
