@@ -12,8 +12,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Final
 
-from adapter_operator.planning import Decision, PlanningRequest, decide, reject
+from adapter_operator.planning import Decision, PlanningRequest, VerificationSettings, decide, reject
 from adapter_operator.reconcile.errors import PlannerError
+from adapter_predictor.placement import AdapterDemand
+from adapter_twin.errors import AdaptwinError
+from adapter_twin.profile import available_profiles, load_profile
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +91,14 @@ class InlinePlanner:
 
     async def _start_worker(self) -> _Worker:
         context = multiprocessing.get_context(START_METHOD)
+        context.set_forkserver_preload(["adapter_operator.planning"])
         worker = _Worker(ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_ignore_signals))
         self._workers.append(worker)
         loop = asyncio.get_running_loop()
-        worker.pid = await loop.run_in_executor(worker.executor, os.getpid)
+        try:
+            worker.pid = await loop.run_in_executor(worker.executor, _warm_up, self._decide)
+        except BrokenProcessPool as error:
+            raise PlannerError("a planning process could not be started") from error
         return worker
 
     async def _replace(self, worker: _Worker) -> _Worker:
@@ -105,3 +112,16 @@ def _ignore_signals() -> None:
     """Leave Ctrl-C and SIGTERM to the parent, which ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _warm_up(decide: Decide) -> int:
+    """Import and compile what decisions need, by making a tiny one; the id of this process."""
+    request = PlanningRequest(
+        name="warm-up",
+        profile=load_profile(available_profiles()[0]),
+        adapters=(AdapterDemand("warm-up", rate=0.1, rank=8),),
+        verification=VerificationSettings(horizon_s=60.0, seeds=1),
+    )
+    with contextlib.suppress(AdaptwinError):
+        decide(request)
+    return os.getpid()

@@ -226,3 +226,4 @@ model:
 profile: {name: llama-3.1-8b-instruct-h100-64gb}
 verification: {horizon: 10m, seeds: 1}
 """
+

@@ -42,9 +42,14 @@ def runs(kubernetes):
     }
 
 
-def test_an_engine_argument_leads_to_a_new_pool_before_the_old_one_goes(ready, kubelet):
+@pytest.fixture
+def slow_starts(kubelet):
+    """Engines that take their time, so that a rollout can be watched."""
+    kubelet.starting_s = 3.0
+
+
+def test_an_engine_argument_leads_to_a_new_pool_before_the_old_one_goes(slow_starts, ready):
     [old] = pools(ready)
-    kubelet.starting_s = 4.0
     ready.patch("llama", {"spec": {"engine": {"args": ["--gpu-memory-utilization=0.85"]}}})
     ready.eventually(lambda: len(pools(ready)), 2)
     [new] = pools(ready).keys() - {old}
