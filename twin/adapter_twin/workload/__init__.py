@@ -1,7 +1,7 @@
 """What arrives: adapters with rates, arrival processes, token lengths, traces, and the requests drawn from them."""
 
 from adapter_twin.workload.arrivals import ArrivalProcess, Diurnal, GammaBurst, OnOff, Poisson
-from adapter_twin.workload.generation import generate, thin
+from adapter_twin.workload.generation import generate, generate_lengths, route
 from adapter_twin.workload.lengths import Empirical, Fixed, LengthDistribution, Lognormal
 from adapter_twin.workload.model import Adapter, Requests, Workload
 from adapter_twin.workload.trace import read_trace
@@ -20,6 +20,7 @@ __all__ = [
     "Requests",
     "Workload",
     "generate",
+    "generate_lengths",
     "read_trace",
-    "thin",
+    "route",
 ]

@@ -31,6 +31,13 @@ def generate(workload: Workload, seed: int) -> Requests:
     return Requests(arrival_s[order], prompt[order], output[order], owner[order])
 
 
+def generate_lengths(
+    workload: Workload, count: int, seed: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Prompt and output tokens of `count` requests whose arrivals are already known."""
+    return _lengths(workload, stream(seed, "lengths").standard_normal((count, 2)))
+
+
 def _lengths(workload: Workload, scores: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Prompt and output tokens from independent normal scores, shape (requests, 2), by a Gaussian copula."""
     rho = workload.correlation
@@ -41,7 +48,27 @@ def _lengths(workload: Workload, scores: NDArray[np.float64]) -> tuple[NDArray[n
     return prompt, np.minimum(output, workload.max_total_tokens - prompt)
 
 
-def thin(requests: Requests, shares: NDArray[np.float64], seed: int, *names: str) -> Requests:
-    """Keep each request with its adapter's share, by a stream named `names`; shape of shares: (adapters,)."""
-    draw = stream(seed, "thinning", *names).random(requests.count)
-    return requests.select(draw < shares[requests.adapter])
+def route(
+    workload: Workload, requests: Requests, shares: NDArray[np.float64], seed: int
+) -> NDArray[np.int32]:
+    """The replica that each request goes to, -1 where the shares leave it to none.
+
+    Args:
+        workload: the adapters; each draws from a stream of its own.
+        requests: generated from the workload.
+        shares: fraction of each adapter's traffic, shape (replicas, adapters).
+        seed: that of the requests.
+    """
+    limits = np.cumsum(shares, axis=0)
+    limits[limits > 1.0 - 1e-9] = 1.0
+    owner = np.full(requests.count, -1, dtype=np.int32)
+    by_adapter = np.argsort(requests.adapter, kind="stable")
+    counts = np.bincount(requests.adapter, minlength=len(workload.adapters))
+    ends = np.cumsum(counts)
+    for i, adapter in enumerate(workload.adapters):
+        own = by_adapter[ends[i] - counts[i] : ends[i]]
+        place = np.searchsorted(
+            limits[:, i], stream(seed, "routing", adapter.name).random(own.size), side="right"
+        )
+        owner[own] = np.where(place < shares.shape[0], place, -1)
+    return owner

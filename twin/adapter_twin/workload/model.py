@@ -134,8 +134,8 @@ def lognormal(lengths: TokenLengths) -> Lognormal:
     return Lognormal(lengths.mean, lengths.sigma, lengths.minimum, lengths.maximum)
 
 
-def require_distinct(names: Iterable[str]) -> None:
-    """Reject adapters that share a name."""
+def require_distinct(names: Iterable[str], field: str = "adapters") -> None:
+    """Reject adapters, or whatever `field` holds, that share a name."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise WorkloadError(f"adapters: the name {twice[0]} appears more than once, names must be distinct")
+        raise WorkloadError(f"{field}: the name {twice[0]} appears more than once, names must be distinct")
