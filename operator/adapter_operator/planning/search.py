@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from adapter_operator.planning.deadline import Clock, Deadline
 from adapter_operator.planning.decision import Attempt
+from adapter_operator.planning.loads import demanded_loads
 from adapter_operator.planning.repair import Adjustment, allowed_replicas, repairs
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Envelope, Verdict
 from adapter_operator.planning.verify import Verifier
+from adapter_predictor.load import LoadBatch
 from adapter_predictor.placement import Limits, Placement, place
 from adapter_predictor.plan import Plan
 from adapter_predictor.predictor import Predictor
@@ -24,6 +26,9 @@ ENVELOPE_SCALES = (1.1, 1.25)
 
 ENVELOPE_BUDGET_S = 5.0
 """Only plans that were verified within this time are tried at other rates."""
+
+NEARLY = 0.03
+"""A plan with fewer replicas is put before the twin if its predicted served fraction lacks no more."""
 
 Progress = Callable[[str], None]
 """Told in words what is being done."""
@@ -86,10 +91,13 @@ class PlanSearch:
         if fewer < self.request.limits.min_replicas or fewer in rejected or self.deadline.expired:
             return
         adjustment = Adjustment(
-            kind="fewer", because=f"{verified.plan.replicas} replicas may be one too many", max_replicas=fewer
+            kind="fewer",
+            because=f"{verified.plan.replicas} replicas may be one too many",
+            max_replicas=fewer,
         )
-        if self._promising(adjustment):
-            self._first_new(iter([adjustment]))
+        placement = self._place(adjustment, adjustment.limits(self.request.limits))
+        if placement.plan is not None and self._nearly_enough(placement.plan):
+            self._judge(adjustment, placement, placement.plan)
 
     def missing_gpus(self) -> int:
         """GPUs that are missing: what the placement says, or would take if it were not limited."""
@@ -123,10 +131,20 @@ class PlanSearch:
             if placement.plan is None:
                 self.unplaceable = placement
             elif placement.plan.hash not in judged:
-                verdict = self._verify(self.request, placement.plan)
-                self.attempts.append(Attempt(adjustment, placement.plan, placement, verdict))
-                return self.attempts[-1]
+                return self._judge(adjustment, placement, placement.plan)
         return None
+
+    def _judge(self, adjustment: Adjustment, placement: Placement, plan: Plan) -> Attempt:
+        """Put a plan before the verifier, and remember what it said."""
+        attempt = Attempt(adjustment, plan, placement, self._verify(self.request, plan))
+        self.attempts.append(attempt)
+        return attempt
+
+    def _nearly_enough(self, plan: Plan) -> bool:
+        """Whether the predictor, without its margins, sees every replica serve about what is demanded."""
+        loads = demanded_loads(self.request, plan)
+        served = self.predictor.predict_batch(LoadBatch.of(list(loads.values()))).served_fraction
+        return bool(served.min() >= self.request.objectives.served_fraction - NEARLY)
 
     def _place(self, adjustment: Adjustment, limits: Limits) -> Placement:
         request = self.request

@@ -13,7 +13,7 @@ from adapter_twin.profile import load_profile
 
 
 class CapacityPredictor(Predictor):
-    """Believes that a replica serves up to `capacity` requests/s, whatever it is asked for."""
+    """Believes that a replica serves up to `capacity` requests/s, faster with a slot for each adapter."""
 
     source = "a belief"
 
@@ -32,7 +32,8 @@ class CapacityPredictor(Predictor):
         )
         served = np.where(fits, served, 0.0)
         tokens = served * rates * 400.0
-        latency = np.full(len(rates), 0.02)
+        adapters = np.diff(loads.offsets)
+        latency = 0.02 + 1e-4 * np.maximum(0, adapters - loads.max_loras)
         return PredictionBatch(fits, served, tokens, latency, latency, served, tokens, latency, latency)
 
     def memory(self, max_loras, max_lora_rank):

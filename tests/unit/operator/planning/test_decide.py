@@ -102,14 +102,14 @@ def test_slots_that_do_not_fit_are_not_tried_again(request_for, believe, scripte
 
 def test_a_predictor_that_is_too_careful_is_put_right_by_the_twin(request_for, believe, scripted):
     request = request_for(adapters=24, rate=0.5)
-    decision = decide(request, predictor=believe(11.9), verifier=scripted(lambda _: ""))
+    decision = decide(request, predictor=believe(10.5), verifier=scripted(lambda _: ""))
     assert [attempt.plan.replicas for attempt in decision.attempts] == [2, 1]
     assert decision.plan.replicas == 1
 
 
 def test_one_replica_less_is_not_taken_where_the_twin_rejects_it(request_for, believe, scripted):
     verifier = scripted(lambda plan: "Starvation" if plan.replicas == 1 else "")
-    decision = decide(request_for(adapters=24, rate=0.5), predictor=believe(11.9), verifier=verifier)
+    decision = decide(request_for(adapters=24, rate=0.5), predictor=believe(10.5), verifier=verifier)
     assert decision.plan.replicas == 2
     assert decision.applicable
 
