@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import ValidationError
 
 from adapter_operator.api.base import ApiModel, KeyedBy
 from adapter_operator.api.problems import describe
 from adapter_operator.api.v1alpha1 import API_VERSION, KIND, Adapter, AdapterDeployment
+from adapter_operator.api.yaml_text import read_yaml
 from adapter_operator.errors import SpecError
 
 
@@ -25,7 +25,7 @@ def load_adapter_deployment(source: Path | str) -> AdapterDeployment:
     """
     text = _read(source) if isinstance(source, Path) else source
     where = str(source) if isinstance(source, Path) else "the text"
-    found = [item for item in _documents(text, where) if _is_adapter_deployment(item)]
+    found = [item for item in read_yaml(text, where) if _is_adapter_deployment(item)]
     if len(found) != 1:
         count = "no" if not found else str(len(found))
         raise SpecError(f"{where}: holds {count} {KIND} (apiVersion {API_VERSION}); exactly one is expected")
@@ -39,7 +39,7 @@ def parse_adapter_deployment(item: Mapping[str, Any]) -> AdapterDeployment:
         SpecError: naming each field at fault and what is allowed in it.
     """
     try:
-        return AdapterDeployment.model_validate_json(json.dumps(_without_nulls(item), default=str))
+        return AdapterDeployment.model_validate_json(_json(item))
     except ValidationError as error:
         raise SpecError(*describe(error, AdapterDeployment)) from error
 
@@ -54,36 +54,17 @@ def parse_adapters(text: str, where: str) -> tuple[Adapter, ...]:
     Raises:
         SpecError: naming each field at fault and what is allowed in it.
     """
-    documents = _documents(text, where)
-    listed = _without_nulls(documents[0]) if documents else []
+    documents = read_yaml(text, where)
     try:
-        return _AdapterList.model_validate_json(json.dumps({"adapters": listed}, default=str)).adapters
+        return _AdapterList.model_validate_json(
+            _json({"adapters": documents[0] if documents else []})
+        ).adapters
     except ValidationError as error:
         raise SpecError(*(f"{where}: {problem}" for problem in describe(error, _AdapterList))) from error
 
 
 class _AdapterList(ApiModel):
     adapters: Annotated[tuple[Adapter, ...], KeyedBy("name")]
-
-
-class _UniqueKeysLoader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: a key may appear once, and dates stay text."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuses what PyYAML would silently overwrite."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f'the field "{key.value}" is set twice'
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-_UniqueKeysLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _read(path: Path) -> str:
@@ -94,25 +75,19 @@ def _read(path: Path) -> str:
         raise SpecError(f"{path}: cannot be read: {reason}") from error
 
 
-def _documents(text: str, where: str) -> list[Any]:
-    try:
-        return list(yaml.load_all(text, Loader=_UniqueKeysLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise SpecError(
-            f"{where}{line}: cannot be read as YAML: {getattr(error, 'problem', error)}"
-        ) from error
-
-
 def _is_adapter_deployment(item: Any) -> bool:
     return isinstance(item, Mapping) and item.get("kind") == KIND
+
+
+def _json(item: Any) -> str:
+    """The object as the API server would take it."""
+    return json.dumps(_without_nulls(item), default=str)
 
 
 def _without_nulls(item: Any) -> Any:
     """A null is the same as nothing, as in the API server."""
     if isinstance(item, Mapping):
-        return {key: _without_nulls(value) for key, value in item.items() if value is not None}
-    if isinstance(item, list | tuple):
+        return {str(key): _without_nulls(value) for key, value in item.items() if value is not None}
+    if isinstance(item, list):
         return [_without_nulls(value) for value in item]
     return item

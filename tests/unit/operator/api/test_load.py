@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -148,3 +149,28 @@ def test_faults_in_a_config_map_name_it():
             "[{name: a, rank: 8, source: {path: /a}}, {name: a, rank: 8, source: {path: /a}}]",
             "configMap/more",
         )
+
+
+def test_anchors_may_be_used():
+    text = TEXT.replace("rate: 400m", "rate: &hot 400m") + (
+        "    - {name: sales, rank: 8, rate: *hot, source: {path: /adapters/sales}}\n"
+    )
+    assert load_adapter_deployment(text).spec.adapters[1].rate_per_s == 0.4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a [*a]",
+        "[" * 100 + "]" * 100,
+        "[" * 5000 + "]" * 5000,
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in itertools.pairwise("abcdefghi")
+        ),
+        f"a: &a {'x' * 10_000}\nb: [{', '.join(['*a'] * 10_000)}]",
+    ],
+    ids=["in itself", "deep", "deeper", "laughs", "long"],
+)
+def test_what_grows_without_end_is_refused(text):
+    assert failure(text).startswith("the text: is nested too deeply")
