@@ -1,4 +1,4 @@
-"""YAML as Kubernetes reads it, from anyone: no field twice, dates stay text, and nothing grows without end."""
+"""YAML as Kubernetes reads it, from anyone: no field twice, dates stay text, nothing grows without end."""
 
 from typing import Any, Final
 
