@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
 from adapter_operator.api.load import parse_adapter_deployment, parse_adapters
 from adapter_operator.api.v1alpha1 import Adapter, AdapterDeployment, Spec
 from adapter_operator.api.v1alpha1.sources import ConfigMapKey
 from adapter_operator.errors import SpecError
 from adapter_operator.planning import PlanningRequest, request_from_spec
 from adapter_operator.reconcile.values import Observed
-from adapter_twin.profile import Profile
+from adapter_twin.profile import Profile, parse_profile
 
 Documents = Mapping[tuple[str, str], str]
 """Texts in ConfigMaps, by name of the ConfigMap and key."""
@@ -109,14 +107,7 @@ def _own_profile(spec: Spec, documents: Documents) -> Profile | None:
     if source is None:
         return None
     text = _document(documents, source, "spec.profile.configMap")
-    try:
-        return Profile.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SpecError(
-            f"spec.profile.configMap: {source.name}/{source.key}: {where}: {first['msg']}"
-        ) from error
+    return parse_profile(text, f"spec.profile.configMap ({source.name}/{source.key})")
 
 
 def _listed_adapters(spec: Spec, documents: Documents) -> tuple[Adapter, ...]:
