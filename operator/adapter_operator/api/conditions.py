@@ -34,7 +34,6 @@ class Reason(StrEnum):
     PLAN_FOUND = "PlanFound"
     INVALID_SPEC = "InvalidSpec"
     NOT_SUPPORTED = "NotSupported"
-    LIMITS_EXCEEDED = "LimitsExceeded"
     PAUSED = "Paused"
     # Verified; the rejections are those of the twin's verdict
     TWIN_VERIFIED = "TwinVerified"
@@ -45,7 +44,6 @@ class Reason(StrEnum):
     TIMEOUT = "Timeout"
     PROFILE_INVALID = "ProfileInvalid"
     OBJECTIVES_UNREACHABLE = "ObjectivesUnreachable"
-    OUT_OF_ENVELOPE = "OutOfEnvelope"
     VERIFYING = "Verifying"
     # Progressing
     ROLLING_OUT = "RollingOut"
@@ -54,18 +52,10 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     # TrafficObserved
     DECLARED = "Declared"
-    OBSERVED = "Observed"
-    STALE = "Stale"
-    # TwinAccurate
-    PROFILE_MATCHES = "ProfileMatches"
-    PROFILE_MISMATCH = "ProfileMismatch"
-    NOT_MEASURED = "NotMeasured"
     # Degraded
     AS_EXPECTED = "AsExpected"
     KEEPING_LAST_PLAN = "KeepingLastPlan"
-    ADAPTER_FAILED = "AdapterFailed"
     APPLY_FAILED = "ApplyFailed"
-    INTERNAL_ERROR = "InternalError"
 
 
 def set_condition(
