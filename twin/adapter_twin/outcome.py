@@ -84,7 +84,8 @@ def summarize(
     )
     several = output > 1
     decoding_s = finish_s - first_s
-    itl_mean_s = float(decoding_s.sum() / max(1, (output - 1).sum())) if several.any() else NAN
+    chunks = 1.0 - float(state.merged_gaps) / max(1, int(state.token_gaps))
+    itl_mean_s = float(decoding_s.sum() / ((output - 1).sum() * chunks)) if several.any() else NAN
     first_token_s, end_s = _over_offered(accepted, requests, done)
     per_adapter = _per_adapter(offered, adapters, first_token_s, end_s, itl_mean_s, duration_s)
     completable = _completable(offered, itl_mean_s, duration_s)

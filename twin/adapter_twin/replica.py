@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapter_twin.engine.loop import run_engine
-from adapter_twin.engine.policy import SchedulerPolicy
+from adapter_twin.engine.policy import FrontEndPolicy, SchedulerPolicy
 from adapter_twin.engine.state import Engine, new_engine
 from adapter_twin.errors import EngineConfigError
 from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict, memory_verdict
@@ -37,6 +37,8 @@ class ReplicaConfig:
     max_model_len: int | None = None
     gpu_memory_utilization: float | None = None
     max_connections: int | None = None
+    scrape_interval_s: float | None = None
+    """Pause between two scrapes of the metrics; 0: nobody scrapes."""
 
     def __post_init__(self) -> None:
         if self.max_loras < 0:
@@ -128,6 +130,17 @@ def _policy(
     )
 
 
+def _front_end(profile: Profile, config: ReplicaConfig) -> FrontEndPolicy:
+    front_end = profile.front_end
+    interval_s = config.scrape_interval_s
+    return FrontEndPolicy(
+        scrape_interval_s=front_end.scrape_interval_s if interval_s is None else interval_s,
+        render_per_label_set_s=front_end.render_per_label_set_s,
+        render_per_name_s=front_end.render_per_name_s,
+        coalesce_below=front_end.coalesce_below,
+    )
+
+
 def _engine(
     profile: Profile,
     config: ReplicaConfig,
@@ -145,6 +158,7 @@ def _engine(
         requests.adapter,
         _by_rank(adapters, lambda rank: profile.cpu_to_gpu_s(rank, config.max_lora_rank)),
         _by_rank(adapters, profile.disk_s),
+        front_end=_front_end(profile, config),
         max_lora_rank=config.max_lora_rank,
         duration_s=duration_s,
         bins=SERIES_BINS,

@@ -10,6 +10,10 @@ from adapter_twin.profile import FitReport, Profile
 from adapter_twin.validation.runs import predict_runs
 from adapter_twin.validation.scores import score
 
+FIT_RATE_LIMIT_RPS = 150.0
+"""Busier runs are left out of the fit, not of the report: their queue is at the cap on connections all the time,
+as in slower runs, and they take the longest to simulate."""
+
 
 def calibrate_profile(
     start: Profile, folder: MeasurementFolder, settings: FitSettings, *, every: int, progress: Progress
@@ -30,8 +34,8 @@ def calibrate_profile(
         fit_loading(fit_fixed_bytes(start, folder.kv_capacity(start.model.name)), folder.adapter_loading()),
         runs,
     )
-    ok = [run for run in runs if run.status == "ok"]
-    objective = Objective(ok[::every], decode_rows(folder.microbenchmarks(), open_loop), settings)
+    sample = [run for run in runs if run.status == "ok" and run.offered_rate_rps <= FIT_RATE_LIMIT_RPS]
+    objective = Objective(sample[::every], decode_rows(folder.microbenchmarks(), open_loop), settings)
     fitted = fit_closed_loop(open_loop, objective, progress)
     return fitted.model_copy(update={"fit": _report(fitted, runs, settings)})
 

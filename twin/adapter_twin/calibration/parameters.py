@@ -39,32 +39,43 @@ STEP_TIME = (
     Parameter("lora_per_slot_rank", 2e-6),
     Parameter("per_waiting", 4e-7),
 )
+FRONT_END = (
+    Parameter("render_per_label_set_s", 1e-5),
+    Parameter("render_per_name_s", 5e-7),
+)
 LENGTHS = (
     Parameter("prompt.sigma", 0.3, 0.5, 2.0),
     Parameter("output.sigma", 0.3, 0.5, 2.0),
     Parameter("correlation", 0.3, -0.8, 0.5),
 )
-PARAMETERS = STEP_TIME + LENGTHS
+PARAMETERS = STEP_TIME + FRONT_END + LENGTHS
 
 
 def vector_of(profile: Profile) -> NDArray[np.float64]:
     """The parameters' values in a profile, shape (len(PARAMETERS),)."""
+    front_end = [getattr(profile.front_end, parameter.name) for parameter in FRONT_END]
     lengths = profile.workload_defaults
-    tail = [lengths.prompt.sigma, lengths.output.sigma, lengths.correlation]
-    return np.concatenate([profile.step_time.vector(), tail])
+    spreads = [lengths.prompt.sigma, lengths.output.sigma, lengths.correlation]
+    return np.concatenate([profile.step_time.vector(), front_end, spreads])
 
 
 def with_vector(profile: Profile, values: Sequence[float]) -> Profile:
     """The profile with these parameters."""
-    count = len(STEP_TIME)
-    names = [parameter.name for parameter in STEP_TIME]
-    step_time = StepTimeCoefficients(**dict(zip(names, map(float, values[:count]), strict=True)))
-    prompt_sigma, output_sigma, correlation = map(float, values[count:])
+    named = {parameter.name: float(value) for parameter, value in zip(PARAMETERS, values, strict=True)}
     defaults = profile.workload_defaults
     lengths = LengthAssumptions(
-        prompt=defaults.prompt.model_copy(update={"sigma": prompt_sigma}),
-        output=defaults.output.model_copy(update={"sigma": output_sigma}),
-        correlation=correlation,
+        prompt=defaults.prompt.model_copy(update={"sigma": named["prompt.sigma"]}),
+        output=defaults.output.model_copy(update={"sigma": named["output.sigma"]}),
+        correlation=named["correlation"],
         max_total_tokens=defaults.max_total_tokens,
     )
-    return profile.model_copy(update={"step_time": step_time, "workload_defaults": lengths})
+    front_end = {parameter.name: named[parameter.name] for parameter in FRONT_END}
+    return profile.model_copy(
+        update={
+            "step_time": StepTimeCoefficients(
+                **{parameter.name: named[parameter.name] for parameter in STEP_TIME}
+            ),
+            "front_end": profile.front_end.model_copy(update=front_end),
+            "workload_defaults": lengths,
+        }
+    )

@@ -42,6 +42,7 @@ def begin_use(e: Engine, adapter: int) -> None:
         place -= 1
     e.active[place] = adapter
     s.active += 1
+    s.running_key ^= a[adapter].key
     a[adapter].fresh = True
     s.untouched += 1
 
@@ -57,6 +58,7 @@ def end_use(e: Engine, adapter: int, last_step: int) -> None:
     while e.active[place] != adapter:
         place += 1
     s.active -= 1
+    s.running_key ^= a[adapter].key
     for k in range(place, s.active):
         e.active[k] = e.active[k + 1]
     a[adapter].last_step = last_step

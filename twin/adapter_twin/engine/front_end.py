@@ -2,16 +2,34 @@
 
 vLLM's gauge `vllm:lora_requests_info` carries the names of the running and of the waiting adapters as label
 values, so every combination that was ever seen stays as a line of `/metrics`. With many adapters at moderate
-rates nearly every step makes a new one, and rendering them grows to tenths of a second per scrape. While the
+rates nearly every change makes a new one, and rendering them grows to tenths of a second per scrape. While the
 server renders, the engine goes on in its own process; what arrives reaches the engine when the scrape is over,
-and tokens reach clients then: merged into one chunk, unless a step holds so many outputs that the server
-handles them in slices and lets the streams run in between (`VLLM_V1_OUTPUT_PROC_CHUNK_SIZE`, 128).
+and tokens reach clients then: merged into one chunk, unless a step has so many outputs that the server handles
+them in slices and lets the streams run in between (`VLLM_V1_OUTPUT_PROC_CHUNK_SIZE`, 128).
 """
 
 from __future__ import annotations
 
+import math
+
 from adapter_twin.engine.compiling import kernel
-from adapter_twin.engine.state import Engine
+from adapter_twin.engine.state import GAP_BINS, GAP_MINIMUM_S, GAP_RATIO, Engine
+
+_LOG_GAP_RATIO = math.log(GAP_RATIO)
+
+
+@kernel
+def begin_waiting(e: Engine, adapter: int) -> None:
+    """The adapter's first request waits."""
+    e.state[0].waiting_key ^= e.adapters[adapter].key * 2 + 1
+    e.state[0].queued_adapters += 1
+
+
+@kernel
+def end_waiting(e: Engine, adapter: int) -> None:
+    """No request of the adapter waits any longer."""
+    e.state[0].waiting_key ^= e.adapters[adapter].key * 2 + 1
+    e.state[0].queued_adapters -= 1
 
 
 @kernel
@@ -47,4 +65,24 @@ def delivered_at(e: Engine, time_s: float) -> float:
 def handled_until(e: Engine) -> float:
     """Arrivals up to this time have reached the engine."""
     s = e.state[0]
-    return float(s.pause_start_s if delivered_at(e, s.time_s) > s.time_s else s.time_s)
+    if delivered_at(e, s.time_s) > s.time_s:
+        return float(s.pause_start_s)
+    return float(s.time_s)
+
+
+@kernel
+def count_chunks(e: Engine, delivered_s: float) -> None:
+    """Enter the gaps before the tokens of all decoding requests; a token within a chunk has none."""
+    c, s = e.config[0], e.state[0]
+    s.token_gaps += s.decodes
+    if delivered_s == s.delivered_s and s.decodes < c.coalesce_below:
+        s.merged_gaps += s.decodes
+    else:
+        count_gaps(e, delivered_s - s.delivered_s, s.decodes)
+
+
+@kernel
+def count_gaps(e: Engine, gap_s: float, count: int) -> None:
+    """Enter `count` gaps between tokens into the histogram."""
+    place = int(math.log(max(gap_s, GAP_MINIMUM_S) / GAP_MINIMUM_S) / _LOG_GAP_RATIO)
+    e.gaps[min(place, GAP_BINS - 1)] += count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from adapter_twin.engine.compiling import kernel
 from adapter_twin.engine import step_log
 from adapter_twin.engine.adapter_tiers import preload, touch_adapters
 from adapter_twin.engine.decoding import start_decoding, stop_decoding
+from adapter_twin.engine.front_end import count_chunks, count_gaps, delivered_at, record_adapters
 from adapter_twin.engine.linked_list import following
 from adapter_twin.engine.scheduler import leave_running, schedule
-from adapter_twin.engine.state import FINISHED, GAP_BINS, GAP_MINIMUM_S, GAP_RATIO, Engine
+from adapter_twin.engine.state import FINISHED, Engine
 from adapter_twin.engine.step_log import note, note_schedule
 from adapter_twin.engine.step_time import step_time
 from adapter_twin.engine.waiting_queue import accept_arrivals
 
-_LOG_GAP_RATIO = math.log(GAP_RATIO)
 
 
 @kernel
@@ -63,22 +62,19 @@ def _observe(e: Engine, until: float) -> None:
 
 
 @kernel
-def _count_gaps(e: Engine, gap_s: float, count: int) -> None:
-    """Enter `count` gaps between tokens into the histogram."""
-    place = int(math.log(max(gap_s, GAP_MINIMUM_S) / GAP_MINIMUM_S) / _LOG_GAP_RATIO)
-    e.gaps[min(place, GAP_BINS - 1)] += count
-
-
-@kernel
-def _give_tokens(e: Engine, now: float) -> int:
+def _give_tokens(e: Engine, delivered_s: float) -> int:
     """End of the forward pass: a token for everyone who has computed all known tokens.
+
+    Args:
+        e: the engine.
+        delivered_s: when clients get them.
 
     Returns:
         How many requests got their last one; they are in `finished`.
     """
     c, s, r = e.config[0], e.state[0], e.requests
     if s.decodes > 0:
-        _count_gaps(e, now - s.time_s, s.decodes)
+        count_chunks(e, delivered_s)
     done = 0
     i = following(e.buckets, r.size + (s.step & c.bucket_mask))
     while i < r.size:
@@ -92,9 +88,9 @@ def _give_tokens(e: Engine, now: float) -> int:
             continue
         r[i].generated += 1
         if r[i].generated == 1:
-            r[i].first_token_s = now
+            r[i].first_token_s = delivered_s
         else:
-            _count_gaps(e, now - r[i].last_token_s, 1)
+            count_gaps(e, delivered_s - r[i].last_token_s, 1)
         if r[i].generated == r[i].output:
             e.finished[done] = i
             done += 1
@@ -104,7 +100,7 @@ def _give_tokens(e: Engine, now: float) -> int:
 
 
 @kernel
-def _finish_requests(e: Engine, done: int, now: float) -> None:
+def _finish_requests(e: Engine, done: int, delivered_s: float) -> None:
     """Let requests go, in running order; seats, blocks and adapters are free in the next step."""
     s, r = e.state[0], e.requests
     for k in range(1, done):
@@ -119,7 +115,7 @@ def _finish_requests(e: Engine, done: int, now: float) -> None:
             stop_decoding(e, i, s.step)
         leave_running(e, i, s.step)
         r[i].phase = FINISHED
-        r[i].finish_s = now
+        r[i].finish_s = delivered_s
         note(e, step_log.FINISHED, i, r[i].generated)
 
 
@@ -130,11 +126,13 @@ def _complete_step(e: Engine, end: float) -> None:
     row = e.series[s.bin]
     row[4] += s.decodes
     row[5] += s.prefill_tokens
-    done = _give_tokens(e, end)
+    delivered_s = delivered_at(e, end)
+    done = _give_tokens(e, delivered_s)
     s.most_blocks = max(s.most_blocks, c.blocks - s.free_blocks)
     if done > 0:
-        _finish_requests(e, done, end)
+        _finish_requests(e, done, delivered_s)
     s.time_s = end
+    s.delivered_s = delivered_s
     s.steps += 1
     s.shown_running = s.running
     s.shown_waiting = s.waiting
@@ -151,7 +149,7 @@ def _simulate(e: Engine) -> None:
     while True:
         accept_arrivals(e)
         if s.running + s.waiting == 0:
-            until = r[s.next_arrival].arrival_s if s.next_arrival < r.size else c.duration_s
+            until = delivered_at(e, r[s.next_arrival].arrival_s) if s.next_arrival < r.size else c.duration_s
             _observe(e, min(until, c.duration_s))
             if until >= c.duration_s:
                 return
@@ -159,6 +157,7 @@ def _simulate(e: Engine) -> None:
             continue
         schedule(e)
         touch_adapters(e)
+        record_adapters(e)
         if e.log.size > 0:
             note(e, step_log.STEP, int(s.time_s), 0)
             note_schedule(e)

@@ -1,4 +1,4 @@
-"""What the scheduler is told: limits and the switches by which versions of vLLM differ."""
+"""What scheduler and server are told: limits and the switches by which versions of vLLM differ."""
 
 from __future__ import annotations
 
@@ -36,3 +36,20 @@ class SchedulerPolicy:
         if self.max_num_active_seqs is None:
             return self.max_num_seqs
         return min(self.max_num_seqs, self.max_num_active_seqs)
+
+
+@dataclass(frozen=True)
+class FrontEndPolicy:
+    """The API server in front of the engine; see `adapter_twin.engine.front_end`."""
+
+    scrape_interval_s: float = 0.0
+    """Pause between two scrapes of `/metrics`; 0: nobody scrapes."""
+    render_per_label_set_s: float = 0.0
+    """Rendering time of each combination of running and waiting adapters that was ever seen."""
+    render_per_name_s: float = 0.0
+    """The same for each adapter named in it."""
+    coalesce_below: int = 128
+    """Steps with fewer outputs have tokens that wait for the server merged into one chunk."""
+
+
+UNSCRAPED = FrontEndPolicy()

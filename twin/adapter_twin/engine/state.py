@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from adapter_twin.engine.linked_list import Links, empty_lists
+from adapter_twin.engine.policy import UNSCRAPED, FrontEndPolicy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,10 @@ CONFIG = np.dtype(
         ("bucket_mask", np.int64),
         ("bin_s", np.float64),
         ("preload", np.bool_),
+        ("scrape_interval_s", np.float64),  # 0: nobody scrapes the metrics
+        ("render_per_label_set_s", np.float64),
+        ("render_per_name_s", np.float64),
+        ("coalesce_below", np.int64),  # outputs of a step
     ],
     align=True,
 )
@@ -85,6 +90,17 @@ STATE = np.dtype(
         ("shown_blocks", np.int64),
         ("most_blocks", np.int64),
         ("most_waiting", np.int64),
+        ("running_key", np.int64),  # of the set of adapters with running requests
+        ("waiting_key", np.int64),
+        ("last_key", np.int64),
+        ("queued_adapters", np.int64),  # adapters with waiting requests
+        ("render_s", np.float64),  # what a scrape takes by now
+        ("next_scrape_s", np.float64),
+        ("pause_start_s", np.float64),  # the latest scrape
+        ("pause_end_s", np.float64),
+        ("delivered_s", np.float64),  # when clients got the tokens of the step before
+        ("token_gaps", np.int64),  # between tokens of decoding requests
+        ("merged_gaps", np.int64),  # of them within one chunk
         ("bin", np.int64),
         ("log_size", np.int64),
     ],
@@ -123,6 +139,7 @@ ADAPTER = np.dtype(
         ("slot", np.int32),  # -1: not on the GPU
         ("last_step", np.int64),  # of use, while unused
         ("set_order", np.int64),  # place in the order in which a step touches its adapters
+        ("key", np.int64),  # random: a set of adapters has the exclusive or of their keys
         ("fresh", np.bool_),  # active since this step
         ("in_cpu", np.bool_),
         ("reload", np.bool_),  # read from disk in every step that holds it
@@ -137,6 +154,10 @@ GAP_MINIMUM_S: Final = 1e-4
 GAP_RATIO: Final = 1.005
 """Bins of the histogram of inter-token gaps are this factor wide: percentiles are exact to 0.25 %."""
 GAP_BINS: Final = 3700
+
+
+SEEN_KEYS: Final = 1 << 21
+"""Places for combinations of adapters: an hour sees some ten thousand, so that few share one."""
 
 
 class Engine(NamedTuple):
@@ -175,6 +196,8 @@ class Engine(NamedTuple):
     """Adapters in the order in which recorded steps touched them, one step after another."""
     applied_from: NDArray[np.int64]
     """Where each recorded step begins in `applied`; empty: nothing was recorded, the set order holds."""
+    seen_keys: NDArray[np.bool_]
+    """Combinations of running and waiting adapters that were seen, by the low bits of their keys."""
     series: NDArray[np.float64]
     gaps: NDArray[np.int64]
     log: NDArray[np.int32]
@@ -195,6 +218,7 @@ def new_engine(  # noqa: PLR0915
     cpu_to_gpu_s: NDArray[np.float64],
     disk_s: NDArray[np.float64],
     *,
+    front_end: FrontEndPolicy = UNSCRAPED,
     max_lora_rank: int = 1,
     duration_s: float = np.inf,
     fixed_step_s: float = 0.0,
@@ -214,6 +238,7 @@ def new_engine(  # noqa: PLR0915
         adapter: index of the adapter of each request, -1 for the base model, shape (requests,).
         cpu_to_gpu_s: seconds to copy each adapter to a slot, shape (adapters,).
         disk_s: seconds to read each adapter from disk, shape (adapters,).
+        front_end: what the server in front of the engine does.
         max_lora_rank: rank that the slots are padded to.
         duration_s: the simulation stops here.
         fixed_step_s: if positive, what every step takes.
@@ -244,11 +269,13 @@ def new_engine(  # noqa: PLR0915
         cpu_lru=empty_lists(adapters, 1),
         applied=np.zeros(0, dtype=np.int32) if applied is None else applied[0],
         applied_from=np.zeros(0, dtype=np.int64) if applied is None else applied[1],
+        seen_keys=np.zeros(SEEN_KEYS if front_end.scrape_interval_s else 1, dtype=np.bool_),
         series=np.zeros((bins, len(SERIES))),
         gaps=np.zeros(GAP_BINS, dtype=np.int64),
         log=np.zeros(log_size, dtype=np.int32),
     )
     _configure(engine.config, policy)
+    _configure_front_end(engine.config, front_end)
     engine.config.duration_s = duration_s
     engine.config.fixed_step_s = fixed_step_s
     engine.config.max_lora_rank = max_lora_rank
@@ -257,6 +284,8 @@ def new_engine(  # noqa: PLR0915
     engine.config.bin_s = duration_s / bins
     engine.config.preload = preload
     engine.state.free_blocks = policy.blocks
+    engine.state.next_scrape_s = front_end.scrape_interval_s
+    engine.state.pause_start_s = engine.state.pause_end_s = -1.0
     engine.state.free_slots = policy.max_loras
     requests = engine.requests
     requests.arrival_s, requests.prompt, requests.output = arrival_s, prompt_tokens, output_tokens
@@ -266,6 +295,7 @@ def new_engine(  # noqa: PLR0915
     engine.adapters.disk_s[:adapters] = disk_s
     engine.adapters.slot = engine.adapters.place = -1
     engine.adapters.set_order[:adapters] = np.random.default_rng(adapters).permutation(adapters)
+    engine.adapters.key[:adapters] = np.random.default_rng(adapters).integers(2**62, size=adapters)
     engine.adapters.running[adapters] = 1  # the base model is always active
     return engine
 
@@ -283,3 +313,10 @@ def _configure(config: Any, policy: SchedulerPolicy) -> None:
     config.lone_unlimited = policy.lone_prefill_is_unlimited
     config.reserve_full = policy.scheduler_reserve_full_isl
     config.watermark = policy.watermark_blocks
+
+
+def _configure_front_end(config: Any, front_end: FrontEndPolicy) -> None:
+    config.scrape_interval_s = front_end.scrape_interval_s
+    config.render_per_label_set_s = front_end.render_per_label_set_s
+    config.render_per_name_s = front_end.render_per_name_s
+    config.coalesce_below = front_end.coalesce_below

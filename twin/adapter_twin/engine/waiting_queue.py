@@ -11,6 +11,7 @@ from typing import Final
 
 from adapter_twin.engine.compiling import kernel
 
+from adapter_twin.engine.front_end import begin_waiting, end_waiting, handled_until
 from adapter_twin.engine.linked_list import append, following, prepend, remove
 from adapter_twin.engine.state import REJECTED, WAITING, Engine
 
@@ -21,7 +22,8 @@ NOBODY: Final = -1
 def accept_arrivals(e: Engine) -> None:
     """Queue the requests that have arrived by now; turn away those above the cap on connections."""
     c, s, r = e.config[0], e.state[0], e.requests
-    while s.next_arrival < r.size and r[s.next_arrival].arrival_s <= s.time_s:
+    handled_s = handled_until(e)
+    while s.next_arrival < r.size and r[s.next_arrival].arrival_s <= handled_s:
         i = s.next_arrival
         s.next_arrival += 1
         if s.running + s.waiting >= c.max_connections:
@@ -36,6 +38,7 @@ def accept_arrivals(e: Engine) -> None:
             queue = r.size + r[i].adapter
             append(e.queues, queue, i)
             if following(e.queues, queue) == i:
+                begin_waiting(e, r[i].adapter)
                 update_candidate(e, r[i].adapter)
 
 
@@ -48,6 +51,8 @@ def requeue_first(e: Engine, i: int) -> None:
     r[i].phase = WAITING
     s.waiting += 1
     prepend(e.waiting, r.size, i)
+    if following(e.queues, r.size + r[i].adapter) == r.size + r[i].adapter:
+        begin_waiting(e, r[i].adapter)
     prepend(e.queues, r.size + r[i].adapter, i)
     update_candidate(e, r[i].adapter)
 
@@ -57,8 +62,11 @@ def dequeue(e: Engine, i: int) -> None:
     """Take an admitted request out of the queue."""
     remove(e.waiting, i)
     remove(e.queues, i)
-    e.state[0].waiting -= 1
-    update_candidate(e, e.requests[i].adapter)
+    s, r = e.state[0], e.requests
+    s.waiting -= 1
+    if following(e.queues, r.size + r[i].adapter) >= r.size:
+        end_waiting(e, r[i].adapter)
+    update_candidate(e, r[i].adapter)
 
 
 @kernel

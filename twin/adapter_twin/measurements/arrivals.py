@@ -14,6 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 MEASURED_DURATION_S = 3600.0
+MEASURED_SCRAPE_INTERVAL_S = 2.0
+"""The runs' harness read the server's gauges this long after the answer to the read before."""
 
 
 @lru_cache(maxsize=8)

@@ -113,6 +113,18 @@ class StepTimeCoefficients(_Frozen):
         return np.array(list(self.model_dump().values()), dtype=np.float64)
 
 
+class FrontEndCoefficients(_Frozen):
+    """The API server's event loop, which stands still while it renders its metrics.
+
+    `adapter_twin.engine.front_end` says why that takes long with many adapters.
+    """
+
+    scrape_interval_s: NonNegativeFloat = Field(description="how often users scrape; 0 means never")
+    render_per_label_set_s: NonNegativeFloat
+    render_per_name_s: NonNegativeFloat
+    coalesce_below: int = Field(ge=0, description="outputs of a step below which waiting tokens merge")
+
+
 class LoadingCoefficients(_Frozen):
     """How long the engine stands still while one adapter is loaded."""
 
@@ -181,6 +193,7 @@ class Profile(_Frozen):
     engine: EngineDefaults
     allocator: AllocatorCoefficients
     step_time: StepTimeCoefficients
+    front_end: FrontEndCoefficients
     loading: LoadingCoefficients
     workload_defaults: LengthAssumptions
     startup: StartupTimes

@@ -8,7 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from adapter_twin.measurements.arrivals import MEASURED_DURATION_S, cycled, measured_arrivals
+from adapter_twin.measurements.arrivals import (
+    MEASURED_DURATION_S,
+    MEASURED_SCRAPE_INTERVAL_S,
+    cycled,
+    measured_arrivals,
+)
 from adapter_twin.measurements.tables import Run
 from adapter_twin.profile import Profile
 from adapter_twin.replica import ReplicaConfig, simulate_replica
@@ -67,7 +72,9 @@ def requests_of(run: Run, profile: Profile, source: ArrivalSource, seed: int) ->
 
 def predict_run(run: Run, profile: Profile, source: ArrivalSource = "measured", seed: int = 0) -> Prediction:
     """Simulate one measured run."""
-    config = ReplicaConfig(max_loras=run.max_loras, max_lora_rank=run.max_lora_rank)
+    config = ReplicaConfig(
+        max_loras=run.max_loras, max_lora_rank=run.max_lora_rank, scrape_interval_s=MEASURED_SCRAPE_INTERVAL_S
+    )
     requests = requests_of(run, profile, source, seed)
     adapters = adapters_of(run)
     return Prediction.of(
