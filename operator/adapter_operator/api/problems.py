@@ -57,6 +57,11 @@ def _pattern(value: Any, context: Mapping[str, Any]) -> str:
     return f"{_shown(value)} {words}"
 
 
+def _text(value: Any, _: Mapping[str, Any]) -> str:
+    advice = "" if isinstance(value, list | dict) else "; put it in quotes"
+    return f"{_shown(value)} is not a text{advice}"
+
+
 _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {
     "missing": lambda _value, _: "is required",
     "literal_error": lambda value, context: f"{_shown(value)} is not one of {_choices(context['expected'])}",
@@ -72,7 +77,7 @@ _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {
     "string_too_short": lambda _value, _: "may not be empty",
     "int_type": lambda value, _: f"{_shown(value)} is not a whole number",
     "int_from_float": lambda value, _: f"{_shown(value)} is not a whole number",
-    "string_type": lambda value, _: f"{_shown(value)} is not a text; put it in quotes",
+    "string_type": _text,
     "bool_type": lambda value, _: f"{_shown(value)} is neither true nor false",
     "tuple_type": lambda value, _: f"{_shown(value)} is not a list",
     "model_type": lambda value, _: f"{_shown(value)} is not a mapping of fields",
