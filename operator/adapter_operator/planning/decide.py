@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from adapter_operator.planning.deadline import Clock, Deadline
 from adapter_operator.planning.decision import Attempt, Decision
+from adapter_operator.planning.explanation import bound, explanation
 from adapter_operator.planning.outcome import best_of, limits_bind, nothing_fits, unreachable
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.search import PlanSearch, Progress, Stages
@@ -66,8 +67,8 @@ def _decide(search: PlanSearch) -> Decision:
         plan=best.plan,
         verdict=verdict,
         prediction=best.placement.predictions,
-        explanation=(*best.placement.explanation, *_story(search.attempts, best)),
-        lower_bound=search.attempts[0].placement.lower_bound,
+        explanation=explanation(search, best),
+        lower_bound=bound(best),
         attempts=tuple(search.attempts),
         timings=dict(search.stages.seconds),
     )
@@ -96,16 +97,6 @@ def _rejection(search: PlanSearch, best: Attempt) -> Verdict:
     if limits_bind(search.request, search.attempts):
         return unreachable(search.request, verdict, search.missing_gpus())
     return replace(verdict, message=f"{verdict.message}; {tried} plans were tried")
-
-
-def _story(attempts: list[Attempt], best: Attempt) -> tuple[str, ...]:
-    """What the twin made of the plans that came before, or instead of, the best."""
-    return tuple(
-        f"plan {attempt.plan.hash} ({attempt.plan.replicas} replicas) was rejected by the twin: "
-        f"{attempt.verdict.message}"
-        for attempt in attempts
-        if attempt is not best and not attempt.verdict.verified
-    )
 
 
 def _tell_nobody(_: str) -> None:

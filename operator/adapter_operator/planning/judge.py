@@ -13,6 +13,7 @@ from adapter_operator.planning.verdict import (
     ReplicaFigures,
     Verdict,
 )
+from adapter_operator.planning.wording import percent
 from adapter_predictor.plan import Plan
 from adapter_twin.fleet import FleetReport
 from adapter_twin.report import Status
@@ -104,8 +105,8 @@ def _starving_sentence(request: PlanningRequest, starving: Sequence[AdapterFigur
     worst, objective = starving[0], request.objectives.served_fraction
     others = f"; {len(starving) - 1} more starve" if len(starving) > 1 else ""
     return (
-        f"adapter {worst.name} is served {worst.served_fraction:.1%} of its tokens "
-        f"({worst.completed} of {worst.requests} requests), below {objective:.1%}{others}"
+        f"adapter {worst.name} is served {percent(worst.served_fraction)} of its tokens "
+        f"({worst.completed} of {worst.requests} requests), below {percent(objective)}{others}"
     )
 
 
@@ -126,8 +127,8 @@ def _measures(request: PlanningRequest, figures: ReplicaFigures) -> Iterator[Mea
         figures.name,
         "Starvation",
         served / objectives.served_fraction - 1.0,
-        f"replica {figures.name} serves {served:.1%} of its tokens, "
-        f"{_relation(served < objectives.served_fraction)} {objectives.served_fraction:.1%}",
+        f"replica {figures.name} serves {percent(served)} of its tokens, "
+        f"{_relation(served < objectives.served_fraction)} {percent(objectives.served_fraction)}",
     )
     yield from _latency(figures, "inter-token latency", figures.itl_s, objectives.itl_s)
     yield from _latency(figures, "time to first token", figures.ttft_s, objectives.ttft_s)

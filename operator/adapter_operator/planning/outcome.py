@@ -7,6 +7,7 @@ from adapter_operator.planning.decision import Attempt
 from adapter_operator.planning.repair import allowed_replicas
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Verdict
+from adapter_operator.planning.wording import plural
 from adapter_predictor.placement.judge import SLOT_GRID
 from adapter_twin.memory import ALLOWED_LORA_RANKS, kv_budget_bytes, memory_verdict, slots_bytes
 
@@ -60,12 +61,11 @@ def limits_bind(request: PlanningRequest, attempts: Sequence[Attempt]) -> bool:
 def unreachable(request: PlanningRequest, verdict: Verdict, missing_gpus: int) -> Verdict:
     """The verdict on a best effort: what it misses, and how many GPUs would be needed."""
     most = allowed_replicas(request)
-    allowed = f"the {most} replica{'s' * (most != 1)} that the limits allow"
+    allowed = f"the {plural(most, 'replica')} that the limits allow"
     remedy = (
-        f"about {missing_gpus} more GPU{'s' * (missing_gpus != 1)} needed: raise scaling.maxReplicas, "
-        "or lower the objectives"
+        f"about {plural(missing_gpus, 'more GPU')} needed: raise scaling.maxReplicas, or lower the objectives"
         if missing_gpus
-        else "more GPUs would not help: lower the objectives"
+        else "nor does any plan with more that was looked at: lower the objectives"
     )
     return replace(
         verdict,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import ReplicaFigures, Verdict
+from adapter_operator.planning.wording import plural
 from adapter_predictor.placement import Limits
 from adapter_predictor.plan import Plan
 
@@ -117,5 +118,5 @@ def _one_more_replica(plan: Plan, adjustment: Adjustment) -> Adjustment:
         kind="replica",
         min_replicas=wanted,
         excluded_slots=frozenset(),
-        because=f"{plan.replicas} replicas are too few: at least {wanted}",
+        because=f"{plural(plan.replicas, 'replica')} cannot serve this: at least {wanted}",
     )

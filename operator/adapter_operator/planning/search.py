@@ -11,6 +11,7 @@ from adapter_operator.planning.repair import Adjustment, allowed_replicas, repai
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Envelope, Verdict
 from adapter_operator.planning.verify import Verifier
+from adapter_operator.planning.wording import plural
 from adapter_predictor.load import LoadBatch
 from adapter_predictor.placement import Limits, Placement, place
 from adapter_predictor.plan import Plan
@@ -92,7 +93,7 @@ class PlanSearch:
             return
         adjustment = Adjustment(
             kind="fewer",
-            because=f"{verified.plan.replicas} replicas may be one too many",
+            because=f"{plural(verified.plan.replicas, 'replica')} may be one too many",
             max_replicas=fewer,
         )
         placement = self._place(adjustment, adjustment.limits(self.request.limits))
@@ -165,7 +166,8 @@ class PlanSearch:
 
     def _verify(self, request: PlanningRequest, plan: Plan) -> Verdict:
         hours = request.verification.horizon_s / 3600.0
-        what = f"simulating {plan.replicas} replicas for {hours:g} h, {request.verification.seeds} times"
+        seeds = plural(request.verification.seeds, "time")
+        what = f"simulating {plural(plan.replicas, 'replica')} for {hours:g} h, {seeds}"
         with self.stages.stage("verify", what):
             return self.verifier.verify(request, plan, self.deadline)
 

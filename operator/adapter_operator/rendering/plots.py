@@ -28,7 +28,7 @@ def _canvas(
     rows: int, columns: int, height: float, salt: str, **options: Any
 ) -> Iterator[tuple[Any, list[str]]]:
     """Axes to draw on; afterwards the list holds the SVG."""
-    style = {
+    style: Any = {
         "axes.edgecolor": TEXT_STANDS_FOR_PAGE_COLOUR,
         "axes.labelcolor": TEXT_STANDS_FOR_PAGE_COLOUR,
         "axes.spines.right": False,
@@ -126,7 +126,7 @@ def slots_curve(
 
 def over_time(figures: Sequence[ReplicaFigures]) -> str:
     """Running and waiting requests and KV cache of each replica, over the twin's first hour."""
-    shown = [one for one in figures if one.timeline is not None][:MOST_SERIES]
+    shown = [(one.name, one.timeline) for one in figures if one.timeline is not None][:MOST_SERIES]
     panels = (
         ("running requests", "running", 1.0),
         ("waiting requests", "waiting", 1.0),
@@ -134,11 +134,9 @@ def over_time(figures: Sequence[ReplicaFigures]) -> str:
     )
     with _canvas(3, 1, 5.4, "time", sharex=True) as (axes, svg):
         for (axis,), (title, field, factor) in zip(axes, panels, strict=True):
-            for one, colour in zip(shown, _colours(), strict=False):
-                minutes = one.timeline.time_s / 60.0
-                axis.plot(
-                    minutes, getattr(one.timeline, field) * factor, lw=1.1, color=colour, label=one.name
-                )
+            for (name, series), colour in zip(shown, _colours(), strict=False):
+                values = getattr(series, field) * factor
+                axis.plot(series.time_s / 60.0, values, lw=1.1, color=colour, label=name)
             axis.set(title=title, ylim=(0, None))
             axis.grid(visible=True)
         axes[0][0].legend(fontsize=8, ncols=4, loc="lower right")

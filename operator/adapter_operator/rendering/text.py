@@ -100,9 +100,9 @@ def _headline(request: PlanningRequest) -> Text:
 def _verdict_line(decision: Decision) -> Text:
     verdict = decision.verdict
     if decision.applicable:
-        return Text.assemble(("✔ Verified", "bold green"), f" {verdict.message}")
+        return Text.assemble(("✔ Verified", "bold green"), f": {verdict.message}")
     reason = f" ({verdict.reason})" if verdict.reason else ""
-    return Text.assemble((f"✘ Rejected{reason}", "bold red"), f" {verdict.message}")
+    return Text.assemble((f"✘ Rejected{reason}", "bold red"), f": {verdict.message}")
 
 
 def _plan_summary(request: PlanningRequest, plan: Plan) -> Text:

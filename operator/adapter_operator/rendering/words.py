@@ -2,20 +2,12 @@
 
 import math
 
+from adapter_operator.planning.wording import percent
+from adapter_operator.planning.wording import plural as count
+
+__all__ = ["NOTHING", "count", "hours", "percent", "rate", "seconds", "tokens_per_s"]
+
 NOTHING = "–"
-
-
-def count(number: float, noun: str) -> str:
-    """A number and its noun, in the plural where it is not one: `2 replicas`."""
-    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
-
-
-def percent(fraction: float) -> str:
-    """A fraction as a percentage: `97.3 %`; never rounded up to 100."""
-    if math.isnan(fraction):
-        return NOTHING
-    rounded = round(100.0 * fraction, 1)
-    return f"{min(rounded, 99.9) if fraction < 1.0 else rounded:.1f} %"
 
 
 def rate(requests_per_s: float) -> str:

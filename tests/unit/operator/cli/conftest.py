@@ -25,7 +25,7 @@ spec:
     - {name: night-shift, rank: 8, rate: 2m, source: {path: /adapters/night}}
 """
 
-HOPELESS = SPEC.replace('"1.5"', '"300"').replace("  adapters:", "  scaling: {maxReplicas: 1}\n  adapters:")
+HOPELESS = SPEC.replace('"1.5"', '"60"').replace("  adapters:", "  scaling: {maxReplicas: 1}\n  adapters:")
 
 
 class CarefulPredictor(Predictor):
