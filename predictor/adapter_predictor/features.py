@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapter_predictor import physics
+from adapter_predictor.lengths import held_tokens
 from adapter_predictor.load import LoadBatch, ReplicaLoad
 from adapter_twin.memory import MemoryVerdict, memory_verdict
 from adapter_twin.profile import Profile
 
 FloatArray = NDArray[np.float64]
 
-KV_LENGTH_BIAS: Final = 1.15
-"""A running request holds this much more than prompt + output / 2: long requests run for longer."""
+_PREEMPTIONS: Final = 0.45
+_NO_PREEMPTION_RATIO: Final = 0.8
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,12 @@ class FeatureFunction:
         """Features of many loads, shape (n, len(FEATURES))."""
         kv = self._kv_tokens(loads)
         prompt, output = loads.prompt_tokens_mean, loads.output_tokens_mean
-        held = KV_LENGTH_BIAS * (prompt + 0.5 * output)
+        held = self._held_tokens(prompt, output)
         slots, rank = loads.max_loras.astype(np.float64), loads.max_lora_rank.astype(np.float64)
         largest = self._largest_batch(kv, held, prompt, output)
         connections = np.full(len(loads), float(self.profile.engine.max_connections))
-        given = np.column_stack([prompt, output, held, slots, rank, largest, connections])
+        again = np.where(largest < kv / held, 0.0, _recomputed_prompts(prompt, output))
+        given = np.column_stack([prompt, output, held, slots, rank, largest, connections, again])
         states = physics.steady_states(self._coefficients, loads.rates, loads.offsets, given)
         state = dict(zip(physics.COLUMNS, states.T, strict=True))
         mix = physics.mixes(loads.rates, loads.offsets)
@@ -136,6 +138,12 @@ class FeatureFunction:
         tokens = [self.memory(*slots).kv_cache_tokens for slots in _slots(loads)]
         return np.maximum(np.array(tokens, dtype=np.float64), self.profile.engine.block_size)
 
+    def _held_tokens(self, prompt: FloatArray, output: FloatArray) -> FloatArray:
+        """KV tokens that a running request holds on average, shape (n)."""
+        lengths = self.profile.workload_defaults
+        pairs = zip(prompt.tolist(), output.tolist(), strict=True)
+        return np.array([held_tokens(lengths, *pair) for pair in pairs], dtype=np.float64)
+
     def _largest_batch(
         self, kv: FloatArray, held: FloatArray, prompt: FloatArray, output: FloatArray
     ) -> FloatArray:
@@ -146,6 +154,11 @@ class FeatureFunction:
             1.0, np.minimum(np.minimum(kv / held, by_budget), engine.max_num_seqs)
         )
         return largest
+
+
+def _recomputed_prompts(prompt: FloatArray, output: FloatArray) -> FloatArray:
+    """Prompts computed again per request while the KV cache is full: the engine admits by prompt alone."""
+    return _PREEMPTIONS * np.maximum(output / prompt - _NO_PREEMPTION_RATIO, 0.0)
 
 
 def feature_vector(profile: Profile, load: ReplicaLoad) -> FloatArray:

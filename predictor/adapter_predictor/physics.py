@@ -36,12 +36,13 @@ LOAD_COLUMNS: Final = (
     "rank",
     "largest_batch",
     "connections",
+    "recomputed",
 )
 """What `steady_states` takes for each load beside its rates: means of prompt and output, KV tokens that a
-running request holds, adapter slots and their rank, requests that can run at once, and open requests at
-which clients stop connecting."""
+running request holds, adapter slots and their rank, requests that can run at once, open requests at which
+clients stop connecting, and prompts that are computed again per request while the KV cache is full."""
 
-_PROMPT, _OUTPUT, _HELD, _SLOTS, _RANK, _LARGEST_BATCH, _CONNECTIONS = range(len(LOAD_COLUMNS))
+_PROMPT, _OUTPUT, _HELD, _SLOTS, _RANK, _LARGEST_BATCH, _CONNECTIONS, _RECOMPUTED = range(len(LOAD_COLUMNS))
 
 _NO_RATE: Final = 1e-9
 _BINS: Final = 64
@@ -50,8 +51,10 @@ _LOWEST_RATE_LOG10: Final = -6.0
 _BATCH_BISECTIONS: Final = 24
 _WAIT_BISECTIONS: Final = 20
 _ROUNDS: Final = 6
-_BACKLOG_EFFECT: Final = 0.6
+_BACKLOG_EFFECT: Final = 1.0
 _MOST_BUSY: Final = 30.0
+_FULLNESS_POWER: Final = 16.0
+_CROWDING_POWER: Final = 0.25
 
 
 @njit(nogil=True, cache=True)
@@ -87,10 +90,11 @@ def _decode_step_s(c: FloatArray, load: FloatArray, mix: FloatArray, batch: floa
     """Seconds between two tokens of a request that decodes among `batch` others.
 
     In a steady state every step starts as many requests as it ends: a step of `batch` decodes holds
-    `batch / output` prompts.
+    `batch / output` prompts, and more where a full KV cache makes the engine preempt and compute again.
     """
     decodes = batch + 1.0
-    prefills = batch / load[_OUTPUT]
+    fullness = (batch / load[_LARGEST_BATCH]) ** _FULLNESS_POWER
+    prefills = batch / load[_OUTPUT] * (1.0 + load[_RECOMPUTED] * fullness)
     return float(
         step_time(
             c,
@@ -125,7 +129,7 @@ def _batch(c: FloatArray, load: FloatArray, mix: FloatArray, arriving: float, wa
             low = batch
         else:
             high = batch
-    return 0.5 * (low + high)
+    return float(0.5 * (low + high))
 
 
 @njit(nogil=True, cache=True)
@@ -160,7 +164,7 @@ def _slot_wait_s(mix: FloatArray, stay_s: float, slots: float) -> float:
             low = wait
         else:
             high = wait
-    return 0.5 * (low + high)
+    return float(0.5 * (low + high))
 
 
 @njit(nogil=True, cache=True)
@@ -193,7 +197,9 @@ def _steady_state(c: FloatArray, load: FloatArray, mix: FloatArray, out: FloatAr
         stay = load[_OUTPUT] * itl
         wait = _slot_wait_s(mix, stay, load[_SLOTS])
         delay = _request_wait_s(mix, stay, wait)
-        served_by_slots = 0.5 * served_by_slots + 0.5 * (1.0 - min(delay / HORIZON_S, 1.0))
+        crowding = min(1.0, load[_SLOTS] / _slots_held(mix, stay, wait))
+        waited = min(delay / HORIZON_S, 1.0)
+        served_by_slots = 0.5 * served_by_slots + 0.5 * (1.0 - waited) * crowding**_CROWDING_POWER
         queue = 0.5 * HORIZON_S * max(total - capacity, 0.0) + arriving * delay
         waiting = 0.5 * waiting + 0.5 * min(load[_CONNECTIONS], queue)
     served_by_engine = min(1.0, capacity / total)

@@ -5,14 +5,12 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapter_predictor.errors import PlanError
-
-if TYPE_CHECKING:
-    from adapter_twin.fleet import FleetReplica
+from adapter_twin.fleet import FleetReplica
 from adapter_twin.memory import ALLOWED_LORA_RANKS
 from adapter_twin.replica import ReplicaConfig
 
@@ -147,15 +145,13 @@ class Plan(BaseModel):
         return {"pools": pools, "assignment": self.assignment}
 
 
-def to_fleet(plan: Plan, *, max_cpu_loras: int | None = None) -> "list[FleetReplica]":
+def to_fleet(plan: Plan, *, max_cpu_loras: int | None = None) -> list[FleetReplica]:
     """The plan as the twin's static fleet, in the order of pools and ordinals.
 
     Args:
         plan: The plan.
         max_cpu_loras: Adapters that host memory keeps; all of a replica's where it is None.
     """
-    from adapter_twin.fleet import FleetReplica  # noqa: PLC0415
-
     return [
         FleetReplica(
             name=name,

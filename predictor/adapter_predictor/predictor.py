@@ -18,6 +18,9 @@ from adapter_twin.memory import MemoryVerdict
 from adapter_twin.profile import Profile
 from adapter_twin.report import Report, Status
 
+_STEADY_STATE = ("utilisation", "kv_demand", "active_adapters", "slot_pressure")
+"""What a person is told where there is no decision path."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +64,9 @@ class Predictor(ABC):
     def predict(self, load: ReplicaLoad) -> Prediction:
         """What one replica will do."""
         return self.predict_batch(LoadBatch.of([load]))[0]
+
+    def _served(self, loads: Sequence[ReplicaLoad]) -> FloatArray:
+        return self.predict_batch(LoadBatch.of(loads)).served_fraction
 
 
 class TreePredictor(Predictor):
@@ -117,9 +123,6 @@ class TreePredictor(Predictor):
             warnings=self._extrapolations(x),
         )
 
-    def _served(self, loads: Sequence[ReplicaLoad]) -> FloatArray:
-        return self.predict_batch(LoadBatch.of(loads)).served_fraction
-
     def _extrapolations(self, x: FloatArray) -> tuple[str, ...]:
         """Where a feature vector lies outside of what the trees were trained on."""
         ranges = zip(FEATURES, self.artifact.features, x, strict=True)
@@ -129,6 +132,39 @@ class TreePredictor(Predictor):
             for feature, trained, value in ranges
             if not trained.lower <= value <= trained.upper
         )
+
+
+class SteadyStatePredictor(Predictor):
+    """Predicts with the closed form alone, which the trees correct: quick, and blind to chance."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.source = "the steady state in closed form"
+        self.features = FeatureFunction(profile)
+
+    def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
+        """Whether a replica with these slots starts."""
+        return self.features.memory(max_loras, max_lora_rank)
+
+    def predict_batch(self, loads: LoadBatch) -> PredictionBatch:
+        """What many replicas will do; the bounds are the estimates."""
+        x = self.features.matrix(loads)
+        fits = self.features.fits(loads)
+        served = np.where(fits, x[:, FEATURE_INDEX["steady_served"]], 0.0)
+        throughput = served * x[:, FEATURE_INDEX["offered_tokens"]]
+        itl = np.where(fits, x[:, FEATURE_INDEX["steady_itl"]], np.inf)
+        ttft = np.where(fits, x[:, FEATURE_INDEX["steady_ttft"]], np.inf)
+        return PredictionBatch(fits, served, throughput, itl, ttft, served, throughput, itl, ttft)
+
+    def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
+        """The steady state in words."""
+        x = self.features.vector(load)
+        told = [FEATURES[FEATURE_INDEX[name]] for name in _STEADY_STATE]
+        path = tuple(
+            f"{feature.description}: {quantity(feature, float(x[FEATURE_INDEX[feature.name]]))}"
+            for feature in told
+        )
+        return Explanation(path, nearest_flip(self._served, load, served_fraction))
 
 
 class TwinPredictor(Predictor):
@@ -149,31 +185,20 @@ class TwinPredictor(Predictor):
         self.source = "the twin itself: no trees are trained for this profile"
         self.horizon_s = horizon_s
         self.seed = seed
-        self._features = FeatureFunction(profile)
+        self._steady = SteadyStatePredictor(profile)
         self._known: dict[ReplicaLoad, Prediction] = {}
 
     def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
         """Whether a replica with these slots starts."""
-        return self._features.memory(max_loras, max_lora_rank)
+        return self._steady.memory(max_loras, max_lora_rank)
 
     def predict_batch(self, loads: LoadBatch) -> PredictionBatch:
         """Simulate the replicas one after another; a load met before is not simulated again."""
         return PredictionBatch.of([self._simulated(loads.load(index)) for index in range(len(loads))])
 
     def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
-        """The steady state in words: the twin has no decision path."""
-        x = self._features.vector(load)
-        told = ("utilisation", "kv_demand", "active_adapters", "slot_pressure")
-        path = tuple(
-            f"{FEATURES[FEATURE_INDEX[name]].description}: "
-            f"{quantity(FEATURES[FEATURE_INDEX[name]], float(x[FEATURE_INDEX[name]]))}"
-            for name in told
-        )
-        return Explanation(path, nearest_flip(self._steadily_served, load, served_fraction))
-
-    def _steadily_served(self, loads: Sequence[ReplicaLoad]) -> FloatArray:
-        served: FloatArray = self._features.matrix(LoadBatch.of(loads))[:, FEATURE_INDEX["steady_served"]]
-        return served
+        """The steady state in words: the twin has no decision path, and is too slow to look for flips."""
+        return self._steady.explain(load, served_fraction)
 
     def _simulated(self, load: ReplicaLoad) -> Prediction:
         if load not in self._known:

@@ -147,7 +147,7 @@ def _placement(
     predictions = dict(zip(plan.assignment, task.judge.forecast(replicas), strict=True))
     found = plan.gpus(task.gpus_each)
     bound = replace(task.bound, gpus=min(task.bound.gpus, found)) if feasible else task.bound
-    told = wording.explanation(task.judge, plan, replicas, bound, task.present)
+    told = wording.explanation(task.judge, plan, replicas, task.present)
     return Placement(plan, feasible, missing, predictions, (why, *told) if why else told, bound)
 
 

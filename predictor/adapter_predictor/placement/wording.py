@@ -1,12 +1,12 @@
 """A placement's reasons in words."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from adapter_predictor.placement.demand import Limits
 from adapter_predictor.placement.judge import SLOT_GRID, Contents, Judge, Slots
-from adapter_predictor.placement.result import LowerBound
 from adapter_predictor.placement.seating import moved_adapters
 from adapter_predictor.plan import Plan
 
@@ -45,7 +45,6 @@ def explanation(
     judge: Judge,
     plan: Plan,
     replicas: Sequence[tuple[Contents, Slots]],
-    bound: LowerBound,
     present: Plan | None,
 ) -> tuple[str, ...]:
     """Why the plan is what it is: its size, its slots, its splits, its moves."""
@@ -54,7 +53,6 @@ def explanation(
         _slots(judge, plan, replicas),
         _splits(plan),
         _moves(plan, present),
-        f"Lower bound: {bound.gpus} GPUs; {bound.statement}.",
     ]
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -85,7 +83,7 @@ def _slots(judge: Judge, plan: Plan, replicas: Sequence[tuple[Contents, Slots]])
     contents, chosen = replicas[index]
     others = {option.slots: option for option in judge.options([contents])[0]}
     compared = [
-        f"{slots.max_loras} slots {option.served_fraction:.1%}"
+        f"{slots.max_loras} slots {_percent(option.served_fraction)}"
         for slots, option in others.items()
         if slots.max_loras != chosen.max_loras
     ]
@@ -128,4 +126,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.1%}" if high - low < 5e-4 else f"{low:.1%} to {high:.1%}"
+    return _percent(low) if high - low < 5e-4 else f"{_percent(low)} to {_percent(high)}"
+
+
+def _percent(fraction: float) -> str:
+    """A fraction in tenths of a percent, rounded down: what is not whole is never called so."""
+    return f"{math.floor(1000.0 * fraction) / 10.0:.1f}%"
