@@ -92,7 +92,7 @@ def preload(e: Engine) -> None:
     for adapter in range(c.base_model):
         _touch_in_lists(e, adapter)
         a[adapter].last_step = adapter - c.base_model
-    s.gpu_loads = s.disk_loads = 0
+    s.gpu_loads = s.disk_loads = s.log_size = 0
 
 
 @kernel
