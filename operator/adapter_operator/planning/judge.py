@@ -98,12 +98,12 @@ def _missed(measures: Sequence[Measure], reason: Reason) -> list[Measure]:
 
 
 def _worst_sentence(missed: Sequence[Measure]) -> str:
-    return missed[0].sentence + (f"; {len(missed) - 1} more miss theirs" if len(missed) > 1 else "")
+    return missed[0].sentence + (f" ({len(missed)} replicas miss theirs)" if len(missed) > 1 else "")
 
 
 def _starving_sentence(request: PlanningRequest, starving: Sequence[AdapterFigures]) -> str:
     worst, objective = starving[0], request.objectives.served_fraction
-    others = f"; {len(starving) - 1} more starve" if len(starving) > 1 else ""
+    others = f" ({len(starving)} adapters starve)" if len(starving) > 1 else ""
     return (
         f"adapter {worst.name} is served {percent(worst.served_fraction)} of its tokens "
         f"({worst.completed} of {worst.requests} requests), below {percent(objective)}{others}"

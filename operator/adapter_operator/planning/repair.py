@@ -59,6 +59,8 @@ def repairs(
     if verdict.reason == "OutOfMemory":
         yield _other_slots(plan, verdict, adjustment)
         return
+    if _hopeless(verdict) and plan.replicas >= allowed_replicas(request):
+        return
     for kind in _order(verdict, adjustment.kind):
         if kind == "headroom":
             yield _more_headroom(request, verdict, adjustment)
@@ -80,10 +82,15 @@ def failing_replicas(verdict: Verdict) -> Sequence[ReplicaFigures]:
 
 def _order(verdict: Verdict, last: Kind) -> tuple[Kind, ...]:
     """The ladder from the rung after the last; straight to another replica where far too little is served."""
-    if verdict.margin is not None and verdict.margin < -HOPELESS_SHORTFALL and last != "replica":
+    if _hopeless(verdict) and last != "replica":
         return ("replica", "headroom", "slots")
     start = LADDER.index(last) + 1 if last in LADDER else 0
     return (*LADDER[start:], *LADDER[:start])
+
+
+def _hopeless(verdict: Verdict) -> bool:
+    """Whether too much is missing for anything but another replica."""
+    return verdict.margin is not None and verdict.margin < -HOPELESS_SHORTFALL
 
 
 def _more_headroom(request: PlanningRequest, verdict: Verdict, adjustment: Adjustment) -> Adjustment:

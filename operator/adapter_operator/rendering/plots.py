@@ -70,7 +70,7 @@ def predicted_and_simulated(predictions: Mapping[str, Prediction], figures: Sequ
         ("inter-token latency", "itl_s", 1e3, "ms"),
         ("time to first token", "ttft_s", 1.0, "s"),
     )
-    with _canvas(1, 4, 0.9 + 0.45 * len(shown), "predicted", sharey=True) as (axes, svg):
+    with _canvas(1, 4, 1.2 + 0.45 * len(shown), "predicted", sharey=True) as (axes, svg):
         for axis, (title, field, factor, unit) in zip(axes[0], panels, strict=True):
             predicted = [getattr(predictions[one.name], field) * factor for one in shown]
             simulated = [getattr(one, field) * factor for one in shown]
@@ -78,7 +78,8 @@ def predicted_and_simulated(predictions: Mapping[str, Prediction], figures: Sequ
             axis.set(title=title, xlabel=unit)
         axes[0][0].set_yticks(range(len(shown)), [one.name for one in shown])
         axes[0][0].invert_yaxis()
-        axes[0][3].legend(loc="best", fontsize=8)
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        axes[0][0].figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=9)
     return svg[0]
 
 
@@ -115,6 +116,7 @@ def slots_curve(
             )
             for axis in (served, latency):
                 axis.axvline(chosen[name], color=colour, ls=":", lw=1.2)
+        _mark_too_large(axes[0], slots, curves)
         served.axhline(objective, color=FAILING, lw=0.9)
         served.annotate("objective", (slots[0], objective), fontsize=8, va="top", color=FAILING)
         served.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -122,6 +124,18 @@ def slots_curve(
         latency.set(title="inter-token latency in ms", xlabel="max-loras (slots)")
         latency.legend(fontsize=8)
     return svg[0]
+
+
+def _mark_too_large(
+    axes: Sequence[Axes], slots: Sequence[int], curves: Mapping[str, Sequence[Prediction]]
+) -> None:
+    """Shade the numbers of slots for which no replica has the memory."""
+    by_slots = zip(slots, zip(*curves.values(), strict=True), strict=True)
+    too_large = [n for n, predictions in by_slots if not any(one.fits for one in predictions)]
+    if too_large:
+        for axis in axes:
+            axis.axvspan(too_large[0], too_large[-1], color=FAILING, alpha=0.12, lw=0)
+        axes[0].annotate("do not fit in memory", (too_large[0], 0.5), fontsize=8, color=FAILING)
 
 
 def over_time(figures: Sequence[ReplicaFigures]) -> str:

@@ -100,9 +100,10 @@ def _slots_plot(
     plots: Any, request: PlanningRequest, predictor: Predictor, loads: Mapping[str, ReplicaLoad]
 ) -> str:
     busiest = dict(sorted(loads.items(), key=lambda item: -item[1].rate)[:CURVES])
-    largest = 2 * max(load.max_loras for load in busiest.values())
+    widest = max(busiest.values(), key=lambda load: load.max_loras)
+    largest = max(2 * widest.max_loras, len(widest.rates))
     chosen = {name: load.max_loras for name, load in busiest.items()}
-    slots = sorted({n for n in SLOTS_LOOKED_AT if n <= max(largest, 8)} | set(chosen.values()))
+    slots = sorted({n for n in SLOTS_LOOKED_AT if n <= largest} | set(chosen.values()))
     curves = {
         name: [predictor.predict(replace(load, max_loras=n)) for n in slots] for name, load in busiest.items()
     }

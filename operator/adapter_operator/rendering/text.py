@@ -14,10 +14,10 @@ from adapter_operator.planning.decision import Decision
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import ReplicaFigures, Verdict
 from adapter_operator.rendering import words
-from adapter_predictor.plan import Plan, Pool
+from adapter_predictor.plan import Plan
 from adapter_predictor.prediction import Prediction
 
-HOTTEST = 3
+HOTTEST = 2
 """How many of a replica's adapters are named unless all are wanted."""
 
 
@@ -66,7 +66,7 @@ def _sections(request: PlanningRequest, decision: Decision, wide: bool) -> Itera
     yield _verdict_line(decision)
     if decision.plan:
         yield from _section(
-            "Plan", _plan_summary(request, decision.plan), _replicas(request, decision.plan, wide)
+            "Plan", *_plan_summary(request, decision.plan), _replicas(request, decision.plan, wide)
         )
         yield from _section("Expected at the declared rates", _prediction(decision.prediction))
     if decision.verdict.replicas:
@@ -105,33 +105,35 @@ def _verdict_line(decision: Decision) -> Text:
     return Text.assemble((f"✘ Rejected{reason}", "bold red"), f": {verdict.message}")
 
 
-def _plan_summary(request: PlanningRequest, plan: Plan) -> Text:
+def _plan_summary(request: PlanningRequest, plan: Plan) -> Iterator[Text]:
     gpus = plan.gpus(request.profile.tensor_parallel_size)
-    return Text(
+    yield Text(
         f"{words.count(plan.replicas, 'replica')} in {words.count(len(plan.pools), 'pool')} on "
         f"{words.count(gpus, 'GPU')}, plan {plan.hash}"
     )
+    for pool in plan.pools:
+        yield Text(
+            f"pool {pool.name}: {words.count(pool.replicas, 'replica')} with --max-loras {pool.max_loras} "
+            f"--max-lora-rank {pool.max_lora_rank}"
+        )
 
 
 def _replicas(request: PlanningRequest, plan: Plan, wide: bool) -> Table:
-    table = _table("replica", "max-loras>", "max-lora-rank>", "adapters>", "rate>", "hottest adapters")
-    for pool in plan.pools:
-        for name in pool.replica_names():
-            table.add_row(*_replica_row(pool, name, served_by(request, plan, name), wide))
+    table = _table("replica", "adapters>", "rate>", "hottest first")
+    for name in plan.assignment:
+        table.add_row(*_replica_row(name, served_by(request, plan, name), wide))
     return table
 
 
-def _replica_row(pool: Pool, name: str, served: list[Served], wide: bool) -> tuple[str, ...]:
+def _replica_row(name: str, served: list[Served], wide: bool) -> tuple[str, ...]:
     shown = served if wide else served[:HOTTEST]
     names = ", ".join(_named(one) for one in shown)
     rest = len(served) - len(shown)
     return (
         escape(name),
-        str(pool.max_loras),
-        str(pool.max_lora_rank),
         str(len(served)),
         words.rate(sum(one.rate for one in served)),
-        f"{names}, and {rest:,} more" if rest else names or words.NOTHING,
+        f"{names} and {rest:,} more" if rest else names or words.NOTHING,
     )
 
 
@@ -214,5 +216,7 @@ def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
     for column in columns:
         numeric = column.endswith(">")
-        table.add_column(column.rstrip(">"), justify="right" if numeric else "left", no_wrap=numeric)
+        table.add_column(
+            column.rstrip(">"), justify="right" if numeric else "left", no_wrap=numeric or column == "replica"
+        )
     return table

@@ -21,7 +21,7 @@ def tokens_per_s(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in the unit that suits it: `31.2 ms`, `1.25 s`, `2 min 5 s`."""
+    """A duration in the unit that suits it: `31.2 ms`, `1.25 s`, `13.8 min`."""
     if math.isnan(value):
         return NOTHING
     if value < 1e-3:
@@ -30,7 +30,7 @@ def seconds(value: float) -> str:
         return f"{value * 1e3:.3g} ms"
     if value < 120.0:
         return f"{value:.3g} s"
-    return f"{value // 60:.0f} min {value % 60:.0f} s"
+    return f"{value / 60:.3g} min"
 
 
 def hours(value_s: float) -> str:
