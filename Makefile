@@ -43,11 +43,13 @@ format: $(DEV_STAMP) ## Format the code and mend what can be mended.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+COMPILE := uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	--custom-compile-command "make lock" pyproject.toml
+
 lock: ## Pin anew what is installed (needs uv).
-	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
-		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
-	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
-		--custom-compile-command "make lock" pyproject.toml --all-extras --output-file requirements-dev.lock
+	$(COMPILE) --all-extras --output-file requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock --extra report --output-file requirements-report.lock
+	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
 bench: $(DEV_STAMP) ## Timings of the twin, the predictor and the placement.
 	$(BIN)/pytest tests/bench -s
@@ -58,13 +60,12 @@ clean: ## Remove the virtual environment and what tools left behind.
 # Packages without I/O, whose coverage is held at 90 %.
 PURE := twin/adapter_twin/*,predictor/adapter_predictor/*,operator/adapter_operator/planning/*,operator/adapter_operator/api/*
 
-# Reports draw their plots with matplotlib, which the operator does without: it is pinned with the other extras.
-$(RUN_STAMP): requirements.lock pyproject.toml
+# requirements.lock is what the operator's image holds; people also draw reports.
+$(RUN_STAMP): requirements-report.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer with venv is needed (on Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "Setting up $(VENV) (the first time only; it downloads about 200 MB)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock \
-		--constraint requirements-dev.lock matplotlib
+	$(BIN)/python -m pip install --quiet --requirement requirements-report.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
