@@ -54,7 +54,7 @@ def cluster(
     pytestconfig.stash[FOLDER] = folder
     with running(programs, os.environ, folder) as cluster:
         cluster.apply_files(CRDS)
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(CRDS))
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
         yield cluster
 
 
@@ -70,7 +70,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """A fresh namespace, emptied of pods at once afterwards, and gone soon after."""
     name = f"test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=5s")
+    cluster.kubectl("wait", f"namespace/{name}", "--for=create", "--timeout=30s")
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
     cluster.kubectl("delete", "pods", "--all", "-n", name, "--force", "--grace-period=0", "--wait=false")

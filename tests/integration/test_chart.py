@@ -74,11 +74,11 @@ def test_the_chart_installs_becomes_ready_and_goes(
 ):
     connection = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}"]
     here = rf"--set-string=operator.nodeSelector.kubernetes\.io/hostname={gpu_node.name}"
-    flags = [*connection, "--set=crds.enabled=false", here, "--wait", "--timeout=90s"]
+    flags = [*connection, "--set=crds.enabled=false", here, "--wait", "--timeout=150s"]
     run([str(helm), "install", "adaptwin", str(CHART), *flags])
     deployment = cluster.get("deployment", "-n", namespace)["items"][0]
     assert deployment["status"]["readyReplicas"] == deployment["spec"]["replicas"]
-    run([str(helm), "uninstall", "adaptwin", *connection, "--wait", "--timeout=90s"])
+    run([str(helm), "uninstall", "adaptwin", *connection, "--wait", "--timeout=150s"])
     assert (
         cluster.get("deployment,serviceaccount", "-n", namespace, "-l", "app.kubernetes.io/name=adaptwin")[
             "items"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 IMAGE = "registry.invalid/engine:1"
 
 
-def eventually(check: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def eventually(check: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not check():
         assert time.monotonic() < deadline, "it did not come to pass in time"

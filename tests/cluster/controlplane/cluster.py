@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-COMMAND_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 180.0
 
 
 class CommandError(Exception):
