@@ -49,6 +49,7 @@ LABEL org.opencontainers.image.title="adaptwin" \
 COPY --from=build /opt/adaptwin /opt/adaptwin
 COPY docker/entrypoint.sh /usr/local/bin/adaptwin-entrypoint
 
+# USER: libraries that ask for the user's name look here first, and the user has no other name.
 # PYTHONSAFEPATH: a folder named like a standard module, such as operator/, hides nothing wherever this is started.
 ENV HOME=/tmp \
     NUMBA_CACHE_DIR=/tmp/numba \
@@ -56,7 +57,8 @@ ENV HOME=/tmp \
     PATH=/opt/adaptwin/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    USER=adaptwin
 USER 65532:65532
 WORKDIR /tmp
 ENTRYPOINT ["/usr/local/bin/adaptwin-entrypoint"]
