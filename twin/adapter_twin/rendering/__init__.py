@@ -1,0 +1,1 @@
+"""Reports for people: tables in the terminal, pages with plots."""
