@@ -19,8 +19,8 @@ def calibrate(
     measurements: Annotated[
         Path, typer.Option(envvar=ENVIRONMENT_VARIABLE, help="Folder of measurement tables.")
     ] = DEFAULT_FOLDER,
-    iterations: Annotated[int, typer.Option(min=1, help="Gauss-Newton iterations.")] = 4,
-    every: Annotated[int, typer.Option(min=1, help="Fit on every n-th run; scored on all.")] = 1,
+    iterations: Annotated[int, typer.Option(min=1, help="Gauss-Newton iterations.")] = 6,
+    every: Annotated[int, typer.Option(min=1, help="Fit on every n-th run; scored on all.")] = 4,
     threads: Annotated[int, typer.Option(min=1, help="Runs simulated at the same time.")] = 2,
 ) -> None:
     """Fit memory, loading times, step time and token lengths of a profile to measured runs.

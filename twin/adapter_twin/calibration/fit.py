@@ -36,8 +36,8 @@ _HUBER = 2.0
 class FitSettings:
     """How long and how boldly to fit."""
 
-    iterations: int = 4
-    ridge: float = 0.3
+    iterations: int = 6
+    ridge: float = 0.1
     """Weight of one unit of scale away from the start, against one unit of noise in one figure."""
     threads: int = 2
     seed: int = 0

@@ -74,13 +74,13 @@ def _validate(
 
 def _print(profile: Profile, scores: Scores, memory: MemoryScores) -> None:
     table = Table(title=f"{profile.name}: SMAPE (median bias)", title_justify="left")
-    table.add_column("regime")
-    table.add_column("runs", justify="right")
-    for figure in FIGURES:
-        table.add_column(figure, justify="right")
+    table.add_column("")
     for name in (*REGIMES, "all"):
-        cells = [f"{scores.smape[f][name]:.2f} ({scores.bias[f][name]:+.1f} %)" for f in FIGURES]
-        table.add_row(name, str(scores.rows[name]), *cells)
+        table.add_column(f"{name}\n{scores.rows[name]} runs", justify="right", no_wrap=True)
+    for figure in FIGURES:
+        errors, bias = scores.smape[figure], scores.bias[figure]
+        cells = [f"{errors[name]:.2f} ({bias[name]:+.1f}%)" for name in (*REGIMES, "all")]
+        table.add_row(figure, *cells)
     console = Console()
     console.print(table)
     console.print(

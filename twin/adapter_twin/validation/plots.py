@@ -67,3 +67,4 @@ def _panel(axis: Any, item: Validated, name: str, unit: str) -> None:
     axis.set(xscale="log", yscale="log", xlabel=f"measured ({unit})", ylabel=f"predicted ({unit})")
     axis.set_title(name, fontsize=9)
     axis.tick_params(labelsize=8)
+    axis.minorticks_off()
