@@ -1,5 +1,6 @@
 """What `adaptwin plan` does: read, decide, show."""
 
+import os
 import re
 import sys
 import time
@@ -14,8 +15,9 @@ from rich.console import Console
 from adapter_operator.api.load import load_adapter_deployment
 from adapter_operator.api.quantities import DURATION_PATTERN, parse_duration_s
 from adapter_operator.plan_file import load_plan
-from adapter_operator.planning import Decision, PlanningRequest, decide, request_from_spec
+from adapter_operator.planning import Decision, PlanningRequest, TwinVerifier, decide, request_from_spec
 from adapter_operator.planning.errors import PlanningError
+from adapter_operator.planning.verify import warm_up
 from adapter_operator.rendering import machine, text
 from adapter_operator.rendering.report import write_report
 from adapter_twin.profile import load_profile
@@ -55,15 +57,24 @@ def run(options: PlanOptions) -> int:
     """Plan, print, and give the exit code."""
     start = time.monotonic()
     request = _request(options)
-    read_s = time.monotonic() - start
+    read = time.monotonic()
     with _progress() as tell:
-        decision = decide(request, progress=tell)
-        decision = replace(decision, timings={"read": read_s, **decision.timings})
+        tell("compiling the twin, which the first run after a change takes a while for")
+        warm_up(request.profile)
+        compiled = time.monotonic()
+        decision = decide(request, verifier=TwinVerifier(threads=_processors()), progress=tell)
+        before = {"read": read - start, "compile": compiled - read}
+        decision = replace(decision, timings=before | dict(decision.timings))
         if options.report:
             tell("drawing the report")
             decision = _with_report(options.report, request, decision)
     _show(options, request, decision)
     return VERIFIED if decision.applicable else REJECTED
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _request(options: PlanOptions) -> PlanningRequest:

@@ -8,8 +8,10 @@ from adapter_operator.planning.judge import judge
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Verdict
 from adapter_predictor.plan import Plan, to_fleet
-from adapter_twin.fleet import FleetReport, simulate_static
-from adapter_twin.workload import LengthDistribution, Lognormal, Workload
+from adapter_twin.fleet import FleetReplica, FleetReport, simulate_static
+from adapter_twin.profile import Profile
+from adapter_twin.replica import ReplicaConfig
+from adapter_twin.workload import Adapter, LengthDistribution, Lognormal, Workload
 
 CLEAR_FAILURE = -0.05
 """A plan that misses an objective by more than this with one seed is not saved by the others."""
@@ -46,6 +48,12 @@ class TwinVerifier:
             if verdict.reason == "OutOfMemory" or (verdict.margin or 0.0) < CLEAR_FAILURE:
                 break
         return verdict
+
+
+def warm_up(profile: Profile) -> None:
+    """Have the twin compiled, or loaded from where it was compiled before: verifying takes no longer then."""
+    minute = Workload.for_profile(profile, (Adapter("any", 0.1, 8),), 60.0)
+    simulate_static(profile, [FleetReplica("any", ReplicaConfig(8, 8), (("any", 1.0),))], minute, seed=0)
 
 
 def demanded_workload(request: PlanningRequest) -> Workload:
