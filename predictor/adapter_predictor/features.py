@@ -6,7 +6,7 @@ computes in closed form, so that small trees suffice.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,14 @@ class Feature:
         name: Its name, an identifier.
         unit: Its unit, "" for a ratio.
         description: What it is, as a noun phrase.
-        grows_with_demand: Whether it never falls when rates or token means rise, all else equal; None
-            where they leave it alone.
+        demand: What more demand (rates or token means, all else equal) does to it: it rises, falls, stands
+            apart, or moves either way.
     """
 
     name: str
     unit: str
     description: str
-    grows_with_demand: bool | None = None
+    demand: Literal["rises", "falls", "apart", "mixed"] = "apart"
 
 
 FEATURES: Final = (
@@ -48,23 +48,23 @@ FEATURES: Final = (
     Feature("top_share", "", "the hottest adapter's share of the requests"),
     Feature("effective_adapters", "adapters", "adapters, each counted by how much it is used (1 / Σ share²)"),
     Feature("kv_cache_tokens", "tokens", "KV cache that weights and slots leave"),
-    Feature("rate", "req/s", "requests per second", grows_with_demand=True),
-    Feature("prompt_tokens", "tokens", "mean prompt length", grows_with_demand=True),
-    Feature("output_tokens", "tokens", "mean output length", grows_with_demand=True),
-    Feature("offered_tokens", "tokens/s", "offered load", grows_with_demand=True),
+    Feature("rate", "req/s", "requests per second", "rises"),
+    Feature("prompt_tokens", "tokens", "mean prompt length", "rises"),
+    Feature("output_tokens", "tokens", "mean output length", "rises"),
+    Feature("offered_tokens", "tokens/s", "offered load", "rises"),
     Feature(
         "utilisation", "", "offered rate over the rate that a full batch sustains", grows_with_demand=True
     ),
-    Feature("kv_demand", "", "KV cache that the running requests would hold, over what there is", True),
-    Feature("batch", "requests", "requests expected to run at once", grows_with_demand=True),
+    Feature("kv_demand", "", "KV cache that the running requests would hold, over what there is", "rises"),
+    Feature("batch", "requests", "requests expected to run at once", "mixed"),
     Feature(
         "active_adapters", "adapters", "adapters expected to have a running request", grows_with_demand=True
     ),
-    Feature("slot_pressure", "", "adapters expected to be active, over slots", grows_with_demand=True),
-    Feature("slot_wait", "s", "time for which an adapter waits for a slot", grows_with_demand=True),
-    Feature("steady_served", "", "served fraction of the steady state", grows_with_demand=False),
-    Feature("steady_itl", "s", "inter-token latency of the steady state", grows_with_demand=True),
-    Feature("steady_ttft", "s", "time to first token of the steady state", grows_with_demand=True),
+    Feature("slot_pressure", "", "adapters expected to be active, over slots", "rises"),
+    Feature("slot_wait", "s", "time for which an adapter waits for a slot", "rises"),
+    Feature("steady_served", "", "served fraction of the steady state", "falls"),
+    Feature("steady_itl", "s", "inter-token latency of the steady state", "mixed"),
+    Feature("steady_ttft", "s", "time to first token of the steady state", "mixed"),
 )
 """The features, in the order of the vector."""
 

@@ -112,6 +112,14 @@ def _decode_step_s(c: FloatArray, load: FloatArray, mix: FloatArray, batch: floa
 
 
 @njit(nogil=True, cache=True)
+def _prompt_s(c: FloatArray, load: FloatArray) -> float:
+    """Seconds that one request's prompt adds to a step."""
+    slots, rank, tokens = load[_SLOTS], load[_RANK], load[_PROMPT]
+    with_prompt = step_time(c, 1.0, tokens, tokens, 1.0, 1.0, slots, rank, 0.0, 1.0)
+    return float(with_prompt - step_time(c, 1.0, 0.0, tokens, 0.0, 1.0, slots, rank, 0.0, 1.0))
+
+
+@njit(nogil=True, cache=True)
 def _rate(mix: FloatArray) -> float:
     total = 0.0
     for rate, count in mix:
@@ -197,7 +205,7 @@ def _steady_state(c: FloatArray, load: FloatArray, mix: FloatArray, out: FloatAr
         stay = load[_OUTPUT] * itl
         wait = _slot_wait_s(mix, stay, load[_SLOTS])
         delay = _request_wait_s(mix, stay, wait)
-        crowding = min(1.0, load[_SLOTS] / _slots_held(mix, stay, wait))
+        crowding = load[_SLOTS] / max(load[_SLOTS], _slots_held(mix, stay, wait))
         waited = min(delay / HORIZON_S, 1.0)
         served_by_slots = 0.5 * served_by_slots + 0.5 * (1.0 - waited) * crowding**_CROWDING_POWER
         queue = 0.5 * HORIZON_S * max(total - capacity, 0.0) + arriving * delay
@@ -207,7 +215,7 @@ def _steady_state(c: FloatArray, load: FloatArray, mix: FloatArray, out: FloatAr
     out[0] = batch
     out[1] = _active_adapters(mix, load[_OUTPUT] * itl)
     out[2] = itl
-    out[3] = 1.5 * itl + load[_PROMPT] * (c[3] + c[8]) + queued
+    out[3] = 1.5 * itl + _prompt_s(c, load) + queued
     out[4] = capacity
     out[5] = wait
     out[6] = min(served_by_engine, served_by_slots)

@@ -66,17 +66,10 @@ def _optimum(demands: Sequence[AdapterDemand], summaries: Sequence[Summary]) -> 
 def _summaries(demands: Sequence[AdapterDemand], rank: int, judge: Judge) -> list[Summary]:
     """The most that replicas carry with 1, 2, … adapters: as many of the hottest as go with the coldest.
 
-    The hottest may be of any class whose adapters these slots hold, the coldest are of this class.
+    Adapters of all classes count as adapters of this one: a replica of mixed ranks is then never better than
+    a mixture of replicas of one rank each.
     """
-    cold = np.sort(
-        np.concatenate(
-            [
-                np.full(demand.min_copies, demand.rate / demand.min_copies)
-                for demand in demands
-                if smallest_rank(demand.rank) == rank
-            ]
-        )
-    )
+    cold = np.sort(np.concatenate([np.full(d.min_copies, d.rate / d.min_copies) for d in demands]))
     hot = np.sort([demand.rate for demand in demands])[::-1]
     counts = _counts(len(cold))
     low, high = np.zeros(len(counts)), np.minimum(counts, len(hot)).astype(np.float64)

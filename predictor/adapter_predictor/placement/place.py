@@ -131,9 +131,12 @@ def _settled(task: _Task, seats: list[Seat]) -> list[Seat]:
 
 
 def _best_effort(task: _Task, needed: int | None, why: str) -> Placement:
-    """An even load on all replicas that the limits allow."""
+    """An even load on the replicas that the limits allow; on no more than help, where GPUs do not."""
     missing = 0 if needed is None else (needed - task.most) * task.gpus_each
-    seats = seated(spread(task.demands, task.most), task.judge) if task.most else None
+    replicas = min(task.most, max(task.bound.gpus // task.gpus_each, task.limits.min_replicas))
+    if needed is not None:
+        replicas = task.most
+    seats = seated(spread(task.demands, replicas), task.judge) if replicas else None
     if seats is None:
         return Placement(None, False, missing, {}, (why,), task.bound)
     return _placement(task, seats, feasible=False, missing=missing, why=why)

@@ -117,7 +117,7 @@ def _fitted(name: TargetName, x: FloatArray, target: FloatArray) -> TargetModel:
     scale_name = SCALES[name]
     known = np.isfinite(target)
     scale = x[known, FEATURE_INDEX[scale_name]]
-    problem = _Problem(x[known], scale, target[known], _monotone(name))
+    problem = _Problem(_visible(name, x[known]), scale, target[known], _monotone(name))
     table = [_depth_score(problem, depth) for depth in DEPTHS]
     least = min(score.mean_absolute_error for score in table)
     depth = next(s.depth for s in table if s.mean_absolute_error <= _GOOD_ENOUGH * least)
@@ -145,8 +145,16 @@ def _monotone(name: TargetName) -> NDArray[np.int8]:
     """Only the served fraction is monotone: it does not rise with rates or token means, all else equal."""
     if name != "served_fraction":
         return np.zeros(len(FEATURES), dtype=np.int8)
-    signs = {True: -1, False: 1, None: 0}
-    return np.array([signs[feature.grows_with_demand] for feature in FEATURES], dtype=np.int8)
+    signs = {"rises": -1, "falls": 1, "apart": 0, "mixed": 0}
+    return np.array([signs[feature.demand] for feature in FEATURES], dtype=np.int8)
+
+
+def _visible(name: TargetName, x: FloatArray) -> FloatArray:
+    """The features that a target's tree may ask about: a monotone one none that demand moves either way."""
+    if name != "served_fraction":
+        return x
+    mixed = np.array([feature.demand == "mixed" for feature in FEATURES])
+    return np.where(mixed, 0.0, x)
 
 
 def _model(problem: _Problem, **size: int) -> DecisionTreeRegressor:

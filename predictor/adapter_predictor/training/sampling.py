@@ -23,8 +23,10 @@ MOST_ADAPTERS: Final = 1000
 EDGE_SHARE: Final = 0.65
 """Share of samples whose steady state serves between `EDGE`; the others lie far on either side."""
 
-EDGE: Final = (0.80, 0.999)
-_EDGE_JITTER: Final = 0.06
+EDGE: Final = (0.86, 0.999)
+_EDGE_SHIFT: Final = -0.05
+_EDGE_JITTER: Final = 0.09
+"""The twin starves a little before the steady state does, by a different lot for each load."""
 _IDLE_SHARE: Final = 0.6
 _IDLE_FACTORS: Final = (0.05, 0.97)
 _OVERLOAD_FACTORS: Final = (1.05, 3.0)
@@ -97,7 +99,8 @@ def _rate(rng: np.random.Generator, template: ReplicaLoad, features: FeatureFunc
     """Requests/s: mostly such that the steady state is at the edge."""
     if rng.random() < EDGE_SHARE:
         target = rng.uniform(*EDGE)
-        return _rate_that_serves(target, template, features) * math.exp(_EDGE_JITTER * rng.standard_normal())
+        jitter = math.exp(_EDGE_SHIFT + _EDGE_JITTER * rng.standard_normal())
+        return _rate_that_serves(target, template, features) * jitter
     edge = _rate_that_serves(0.98, template, features)
     low, high = _IDLE_FACTORS if rng.random() < _IDLE_SHARE else _OVERLOAD_FACTORS
     return edge * math.exp(rng.uniform(math.log(low), math.log(high)))
