@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster lint format lock bench clean
+.PHONY: help demo test test-unit test-cluster lint format lock accuracy bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,9 @@ lock: ## Pin anew what is installed (needs uv).
 	$(COMPILE) --all-extras --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock --extra report --output-file requirements-report.lock
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+
+accuracy: $(RUN_STAMP) ## Compare the twin with the measured runs of real GPUs.
+	$(BIN)/adaptwin twin validate
 
 bench: $(DEV_STAMP) ## Timings of the twin, the predictor and the placement.
 	$(BIN)/pytest tests/bench -s
