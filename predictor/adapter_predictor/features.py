@@ -52,14 +52,10 @@ FEATURES: Final = (
     Feature("prompt_tokens", "tokens", "mean prompt length", "rises"),
     Feature("output_tokens", "tokens", "mean output length", "rises"),
     Feature("offered_tokens", "tokens/s", "offered load", "rises"),
-    Feature(
-        "utilisation", "", "offered rate over the rate that a full batch sustains", grows_with_demand=True
-    ),
+    Feature("utilisation", "", "offered rate over the rate that a full batch sustains", demand="rises"),
     Feature("kv_demand", "", "KV cache that the running requests would hold, over what there is", "rises"),
     Feature("batch", "requests", "requests expected to run at once", "mixed"),
-    Feature(
-        "active_adapters", "adapters", "adapters expected to have a running request", grows_with_demand=True
-    ),
+    Feature("active_adapters", "adapters", "adapters expected to have a running request", demand="rises"),
     Feature("slot_pressure", "", "adapters expected to be active, over slots", "rises"),
     Feature("slot_wait", "s", "time for which an adapter waits for a slot", "rises"),
     Feature("steady_served", "", "served fraction of the steady state", "falls"),
