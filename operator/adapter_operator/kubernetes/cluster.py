@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from adapter_operator.api.v1alpha1 import API_VERSION, KIND, PLURAL
 from adapter_operator.kubernetes.client import KubernetesClient, Manifest, Resource, object_key
+from adapter_operator.kubernetes.errors import NotFoundError
 from adapter_operator.kubernetes.manifests import names, render
 from adapter_operator.kubernetes.observation import engine_problems, observed_pools, plan_records
 from adapter_operator.reconcile.inputs import document_references
@@ -84,7 +85,10 @@ class KubernetesCluster:
             "metadata": {"name": key.name},
             "status": dict(status),
         }
-        await self._statuses.apply(ADAPTER_DEPLOYMENTS, key.namespace, body, subresource="status")
+        try:
+            await self._statuses.apply(ADAPTER_DEPLOYMENTS, key.namespace, body, subresource="status")
+        except NotFoundError:
+            logger.info("the object is gone", extra={"object": str(key)})
 
     async def announce(self, observed: Observed, announcement: Announcement) -> None:
         """Write an Event about the object."""

@@ -107,7 +107,7 @@ def _own_profile(spec: Spec, documents: Documents) -> Profile | None:
     if source is None:
         return None
     text = _document(documents, source, "spec.profile.configMap")
-    return parse_profile(text, f"spec.profile.configMap ({source.name}/{source.key})")
+    return parse_profile(text, f"spec.profile.configMap {source.name}/{source.key}")
 
 
 def _listed_adapters(spec: Spec, documents: Documents) -> tuple[Adapter, ...]:

@@ -132,5 +132,5 @@ def _environment(deployment: AdapterDeployment) -> list[Manifest]:
 
 def _as_object(model: Any) -> Manifest:
     """A part of the spec as Kubernetes takes it, for it is written as in a pod."""
-    content: Manifest = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    content: Manifest = model.model_dump(mode="json", by_alias=True, exclude_none=True)
     return content

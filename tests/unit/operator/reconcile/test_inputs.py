@@ -6,6 +6,7 @@ import pytest
 
 from adapter_operator.errors import SpecError
 from adapter_operator.reconcile.inputs import document_references, intent_of
+from adapter_twin.errors import ProfileError
 from adapter_twin.profile import load_profile
 
 UNCHANGED = {
@@ -107,5 +108,7 @@ def test_a_wrong_config_map_is_named(make_observed, why):
 def test_a_wrong_profile_is_named_by_its_field(make_observed):
     profile = {"configMap": {"name": "profiles", "key": "own.json"}}
     documents = {("profiles", "own.json"): '{"name": "own"}'}
-    with pytest.raises(SpecError, match=r"^spec\.profile\.configMap: profiles/own\.json: "):
+    with pytest.raises(
+        ProfileError, match=r"spec\.profile\.configMap profiles/own\.json: \w+: Field required"
+    ):
         intent_of(make_observed(profile=profile, documents=documents), None)
