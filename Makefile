@@ -18,7 +18,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 help: ## This list.
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(RUN_STAMP) ## Plan the serving of 160 adapters and have the digital twin verify it.
 	$(BIN)/adaptwin plan -f $(EXAMPLE)
@@ -66,13 +66,13 @@ PURE := twin/adapter_twin/*,predictor/adapter_predictor/*,operator/adapter_opera
 # requirements.lock is what the operator's image holds; people also draw reports.
 $(RUN_STAMP): requirements-report.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer with venv is needed (on Debian: apt install python3-venv)" >&2; exit 1; }
-	@echo "Setting up $(VENV) (the first time only; it downloads about 200 MB)"
+	@echo "Setting up $(VENV) (the first time only; about 200 MB are downloaded)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements-report.lock
+	$(BIN)/python -m pip install --requirement requirements-report.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	@echo "Adding the tools for development"
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --requirement requirements-dev.lock
 	@touch $@

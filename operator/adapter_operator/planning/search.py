@@ -25,7 +25,7 @@ UNLIMITED_REPLICAS = 10_000
 ENVELOPE_SCALES = (1.1, 1.25)
 """Multiples of the verified rates at which a verified plan is tried once more."""
 
-ENVELOPE_BUDGET_S = 5.0
+ENVELOPE_BUDGET_S = 2.0
 """Only plans that were verified within this time are tried at other rates."""
 
 NEARLY = 0.03
@@ -119,7 +119,7 @@ class PlanSearch:
             if self.stages.seconds["verify"] > ENVELOPE_BUDGET_S or self.deadline.expired:
                 break
             tried = self.request.demand_factor * scale
-            if not self._verify(self._scaled(scale), verified.plan).verified:
+            if not self._verify(self._scaled(scale), verified.plan, stage="envelope").verified:
                 return Envelope(reached, fails_at=tried)
             reached = tried
         return Envelope(reached)
@@ -164,11 +164,11 @@ class PlanSearch:
                 deadline_s=self.deadline.remaining_s,
             )
 
-    def _verify(self, request: PlanningRequest, plan: Plan) -> Verdict:
+    def _verify(self, request: PlanningRequest, plan: Plan, stage: str = "verify") -> Verdict:
         hours = request.verification.horizon_s / 3600.0
         seeds = plural(request.verification.seeds, "time")
         what = f"simulating {plural(plan.replicas, 'replica')} for {hours:g} h, {seeds}"
-        with self.stages.stage("verify", what):
+        with self.stages.stage(stage, what):
             return self.verifier.verify(request, plan, self.deadline)
 
     def _scaled(self, scale: float) -> PlanningRequest:
