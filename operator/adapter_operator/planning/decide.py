@@ -10,7 +10,7 @@ from adapter_operator.planning.outcome import best_of, limits_bind, nothing_fits
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.search import PlanSearch, Progress, Stages
 from adapter_operator.planning.verdict import Reason, Verdict
-from adapter_operator.planning.verify import TwinVerifier, Verifier, timed_out
+from adapter_operator.planning.verify import TwinVerifier, Verifier, rejected, timed_out
 from adapter_predictor.predictor import Predictor
 from adapter_twin.errors import ProfileError
 
@@ -48,8 +48,7 @@ def decide(
 
 def reject(request: PlanningRequest, reason: Reason, message: str) -> Decision:
     """A decision without a plan."""
-    verdict = Verdict("Rejected", reason, message, plan_hash="", profile_hash=request.profile.content_hash)
-    return Decision(plan=None, verdict=verdict)
+    return Decision(plan=None, verdict=rejected(request, None, reason, message))
 
 
 def _decide(search: PlanSearch) -> Decision:

@@ -89,8 +89,8 @@ def _order(verdict: Verdict, last: Kind) -> tuple[Kind, ...]:
 
 
 def _hopeless(verdict: Verdict) -> bool:
-    """Whether too much is missing for anything but another replica."""
-    return verdict.margin is not None and verdict.margin < -HOPELESS_SHORTFALL
+    """Whether too much is missing (copies of an adapter, say) for anything but another replica."""
+    return verdict.margin is None or verdict.margin < -HOPELESS_SHORTFALL
 
 
 def _more_headroom(request: PlanningRequest, verdict: Verdict, adjustment: Adjustment) -> Adjustment:

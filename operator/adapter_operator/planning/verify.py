@@ -6,7 +6,8 @@ from typing import Protocol
 from adapter_operator.planning.deadline import Deadline
 from adapter_operator.planning.judge import judge
 from adapter_operator.planning.request import PlanningRequest
-from adapter_operator.planning.verdict import Verdict
+from adapter_operator.planning.verdict import Reason, Verdict
+from adapter_operator.planning.wording import plural
 from adapter_predictor.plan import Plan, to_fleet
 from adapter_twin.fleet import FleetReplica, FleetReport, simulate_static
 from adapter_twin.profile import Profile
@@ -37,6 +38,8 @@ class TwinVerifier:
 
     def verify(self, request: PlanningRequest, plan: Plan, deadline: Deadline) -> Verdict:
         """Several seeds; fewer where the first of them already fail clearly."""
+        if lacking := lacking_copies(request, plan):
+            return rejected(request, plan, "ObjectivesUnreachable", lacking)
         fleet, workload = to_fleet(plan), demanded_workload(request)
         reports: list[FleetReport] = []
         verdict = timed_out(request, plan)
@@ -70,15 +73,29 @@ def demanded_workload(request: PlanningRequest) -> Workload:
     )
 
 
+def lacking_copies(request: PlanningRequest, plan: Plan) -> str:
+    """Which adapter is on fewer replicas than it must be; empty where none is."""
+    for adapter in request.adapters:
+        copies = len(plan.shares.get(adapter.name, {}))
+        if copies < adapter.min_copies:
+            return f"adapter {adapter.name} is on {plural(copies, 'replica')}, below its {adapter.min_copies}"
+    return ""
+
+
 def timed_out(request: PlanningRequest, plan: Plan | None) -> Verdict:
     """The verdict on a plan for which time ran out."""
+    seconds = request.verification.timeout_s
+    return rejected(request, plan, "Timeout", f"verification did not finish within {seconds:g} s")
+
+
+def rejected(request: PlanningRequest, plan: Plan | None, reason: Reason, message: str) -> Verdict:
+    """A verdict for which nothing was simulated to the end."""
     return Verdict(
         status="Rejected",
-        reason="Timeout",
-        message=f"verification did not finish within {request.verification.timeout_s:g} s",
+        reason=reason,
+        message=message,
         plan_hash=plan.hash if plan else "",
         profile_hash=request.profile.content_hash,
-        seeds=request.verification_seeds,
         horizon_s=request.verification.horizon_s,
     )
 

@@ -196,8 +196,8 @@ def _worst(verdict: Verdict) -> Iterator[Text]:
         )
     if verdict.envelope:
         fails = verdict.envelope.fails_at
-        until = f"; it fails at {fails:.2f} times" if fails else ""
-        yield Text(f"Holds up to {verdict.envelope.rate_scale:.2f} times the declared rates{until}")
+        until = f", not at {fails:.2f} times" if fails else "; more was not tried"
+        yield Text(f"Holds at {verdict.envelope.rate_scale:.2f} times the declared rates{until}")
 
 
 def _timings(timings: Mapping[str, float]) -> Text:

@@ -109,3 +109,17 @@ def test_token_means_keep_the_shape_of_the_lengths(request_for):
     longer = demanded_workload(request_for(tokens=TokenMeans(300.0, 250.0)))
     assert (longer.prompt.mean, longer.output.mean) == (300.0, 250.0)
     assert (longer.prompt.sigma, longer.correlation) == (plain.prompt.sigma, plain.correlation)
+
+
+def test_a_plan_that_leaves_an_adapter_out_is_rejected(request_for):
+    request = request_for()
+    plan = one_pool(replace(request, adapters=request.adapters[1:]))
+    verdict = verdict_on(request, plan)
+    assert verdict.reason == "ObjectivesUnreachable"
+    assert verdict.message == "adapter a-000 is on 0 replicas, below its 1"
+
+
+def test_copies_are_part_of_what_is_verified(request_for):
+    request = request_for(adapters=0)
+    request = replace(request, adapters=(AdapterDemand("twice", 0.1, 16, min_copies=2),))
+    assert verdict_on(request, one_pool(request)).message == "adapter twice is on 1 replica, below its 2"
