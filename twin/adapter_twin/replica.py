@@ -134,6 +134,7 @@ def _front_end(profile: Profile, config: ReplicaConfig) -> FrontEndPolicy:
     front_end = profile.front_end
     interval_s = config.scrape_interval_s
     return FrontEndPolicy(
+        request_s=front_end.request_s,
         scrape_interval_s=front_end.scrape_interval_s if interval_s is None else interval_s,
         render_per_label_set_s=front_end.render_per_label_set_s,
         render_per_name_s=front_end.render_per_name_s,

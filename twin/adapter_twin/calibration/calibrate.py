@@ -11,8 +11,8 @@ from adapter_twin.validation.runs import predict_runs
 from adapter_twin.validation.scores import score
 
 FIT_RATE_LIMIT_RPS = 150.0
-"""Busier runs are left out of the fit, not of the report: their queue is at the cap on connections all the time,
-as in slower runs, and they take the longest to simulate."""
+"""Busier runs are left out of the fit, not of the report: their queue is at the cap on connections all the
+time, as in slower ones, and they take the longest to simulate."""
 
 
 def calibrate_profile(

@@ -31,6 +31,7 @@ STEP_TIME = (
     Parameter("lora_base", 1e-2),
     Parameter("lora_per_rank", 1e-4),
     Parameter("lora_per_adapter", 3e-4),
+    Parameter("lora_per_adapter_split", 1e-4),
     Parameter("lora_per_adapter_rank", 5e-6),
     Parameter("lora_per_adapter_decode", 4e-7),
     Parameter("lora_per_prefill_token", 5e-5),
@@ -40,6 +41,7 @@ STEP_TIME = (
     Parameter("per_waiting", 4e-7),
 )
 FRONT_END = (
+    Parameter("request_s", 5e-3),
     Parameter("render_per_label_set_s", 1e-5),
     Parameter("render_per_name_s", 5e-7),
 )

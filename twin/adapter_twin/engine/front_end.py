@@ -63,11 +63,20 @@ def delivered_at(e: Engine, time_s: float) -> float:
 
 @kernel
 def handled_until(e: Engine) -> float:
-    """Arrivals up to this time have reached the engine."""
+    """What reached the server by this time has reached the engine."""
     s = e.state[0]
     if delivered_at(e, s.time_s) > s.time_s:
         return float(s.pause_start_s)
     return float(s.time_s)
+
+
+@kernel
+def next_handled(e: Engine) -> float:
+    """When the next request reaches the engine."""
+    c, s, r = e.config[0], e.state[0], e.requests
+    if s.next_arrival == r.size:
+        return float(c.duration_s)
+    return float(delivered_at(e, r[s.next_arrival].arrival_s + c.request_s))
 
 
 @kernel

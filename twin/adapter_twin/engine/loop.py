@@ -8,19 +8,23 @@ from typing import Any
 
 from numba import njit
 
-from adapter_twin.engine.compiling import kernel
-
 from adapter_twin.engine import step_log
 from adapter_twin.engine.adapter_tiers import preload, touch_adapters
+from adapter_twin.engine.compiling import kernel
 from adapter_twin.engine.decoding import start_decoding, stop_decoding
-from adapter_twin.engine.front_end import count_chunks, count_gaps, delivered_at, record_adapters
+from adapter_twin.engine.front_end import (
+    count_chunks,
+    count_gaps,
+    delivered_at,
+    next_handled,
+    record_adapters,
+)
 from adapter_twin.engine.linked_list import following
 from adapter_twin.engine.scheduler import leave_running, schedule
 from adapter_twin.engine.state import FINISHED, Engine
 from adapter_twin.engine.step_log import note, note_schedule
 from adapter_twin.engine.step_time import step_time
 from adapter_twin.engine.waiting_queue import accept_arrivals
-
 
 
 @kernel
@@ -143,13 +147,13 @@ def _complete_step(e: Engine, end: float) -> None:
 @kernel
 def _simulate(e: Engine) -> None:
     """Run until the duration is over or nothing is left to do."""
-    c, s, r = e.config[0], e.state[0], e.requests
+    c, s = e.config[0], e.state[0]
     if c.preload and c.max_loras > 0:
         preload(e)
     while True:
         accept_arrivals(e)
         if s.running + s.waiting == 0:
-            until = delivered_at(e, r[s.next_arrival].arrival_s) if s.next_arrival < r.size else c.duration_s
+            until = next_handled(e)
             _observe(e, min(until, c.duration_s))
             if until >= c.duration_s:
                 return

@@ -42,6 +42,8 @@ class SchedulerPolicy:
 class FrontEndPolicy:
     """The API server in front of the engine; see `adapter_twin.engine.front_end`."""
 
+    request_s: float = 0.0
+    """From the client to the engine's queue."""
     scrape_interval_s: float = 0.0
     """Pause between two scrapes of `/metrics`; 0: nobody scrapes."""
     render_per_label_set_s: float = 0.0

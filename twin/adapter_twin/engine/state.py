@@ -45,6 +45,7 @@ CONFIG = np.dtype(
         ("bucket_mask", np.int64),
         ("bin_s", np.float64),
         ("preload", np.bool_),
+        ("request_s", np.float64),  # from the client to the queue
         ("scrape_interval_s", np.float64),  # 0: nobody scrapes the metrics
         ("render_per_label_set_s", np.float64),
         ("render_per_name_s", np.float64),
@@ -316,6 +317,7 @@ def _configure(config: Any, policy: SchedulerPolicy) -> None:
 
 
 def _configure_front_end(config: Any, front_end: FrontEndPolicy) -> None:
+    config.request_s = front_end.request_s
     config.scrape_interval_s = front_end.scrape_interval_s
     config.render_per_label_set_s = front_end.render_per_label_set_s
     config.render_per_name_s = front_end.render_per_name_s

@@ -12,6 +12,27 @@ from numba import njit
 from adapter_twin.profile.model import StepTimeCoefficients
 
 N_COEFFICIENTS = len(StepTimeCoefficients.model_fields)
+(
+    BASE,
+    PER_DECODE,
+    PER_KV_TOKEN,
+    PER_PREFILL_TOKEN,
+    PER_PREFILL,
+    LORA_BASE,
+    LORA_PER_RANK,
+    LORA_PER_ADAPTER,
+    LORA_PER_ADAPTER_SPLIT,
+    LORA_PER_ADAPTER_RANK,
+    LORA_PER_ADAPTER_DECODE,
+    LORA_PER_PREFILL_TOKEN,
+    LORA_PER_ADAPTER_PREFILL_TOKEN,
+    LORA_PER_SLOT,
+    LORA_PER_SLOT_RANK,
+    PER_WAITING,
+) = range(N_COEFFICIENTS)
+
+SPLIT_BELOW_TOKENS = 128
+"""vLLM's shrink kernel splits its sums 64-fold below this many tokens in a step, and 8-fold from there on."""
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -30,13 +51,15 @@ def step_time(c, decodes, prefill_tokens, kv_tokens, prefills, adapters, slots, 
         waiting: length of the waiting queue.
         connections: open requests.
     """
-    t = c[0] + c[1] * decodes + c[2] * kv_tokens + c[3] * prefill_tokens + c[4] * prefills + c[14] * waiting
+    t = c[BASE] + c[PER_DECODE] * decodes + c[PER_KV_TOKEN] * kv_tokens + c[PER_WAITING] * waiting
+    t += c[PER_PREFILL_TOKEN] * prefill_tokens + c[PER_PREFILL] * prefills
     if adapters > 0:
-        t += (
-            c[5]
-            + c[6] * rank
-            + (c[7] + c[8] * rank + c[9] * decodes + c[11] * prefill_tokens) * adapters
-            + c[10] * prefill_tokens
-            + (c[12] + c[13] * rank) * slots
-        )
+        per_adapter = c[LORA_PER_ADAPTER] + c[LORA_PER_ADAPTER_RANK] * rank
+        per_adapter += c[LORA_PER_ADAPTER_DECODE] * decodes
+        per_adapter += c[LORA_PER_ADAPTER_PREFILL_TOKEN] * prefill_tokens
+        if decodes + prefill_tokens < SPLIT_BELOW_TOKENS:
+            per_adapter += c[LORA_PER_ADAPTER_SPLIT]
+        t += c[LORA_BASE] + c[LORA_PER_RANK] * rank + per_adapter * adapters
+        t += c[LORA_PER_PREFILL_TOKEN] * prefill_tokens
+        t += (c[LORA_PER_SLOT] + c[LORA_PER_SLOT_RANK] * rank) * slots
     return t

@@ -23,7 +23,7 @@ def accept_arrivals(e: Engine) -> None:
     """Queue the requests that have arrived by now; turn away those above the cap on connections."""
     c, s, r = e.config[0], e.state[0], e.requests
     handled_s = handled_until(e)
-    while s.next_arrival < r.size and r[s.next_arrival].arrival_s <= handled_s:
+    while s.next_arrival < r.size and r[s.next_arrival].arrival_s + c.request_s <= handled_s:
         i = s.next_arrival
         s.next_arrival += 1
         if s.running + s.waiting >= c.max_connections:

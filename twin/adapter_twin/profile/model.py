@@ -100,6 +100,9 @@ class StepTimeCoefficients(_Frozen):
     lora_base: NonNegativeFloat = Field(description="once a step holds any adapter")
     lora_per_rank: NonNegativeFloat = Field(description="per padded rank, once a step holds any adapter")
     lora_per_adapter: NonNegativeFloat = Field(description="per distinct adapter in the step")
+    lora_per_adapter_split: NonNegativeFloat = Field(
+        description="more per distinct adapter in a step of few tokens: kernels split finer"
+    )
     lora_per_adapter_rank: NonNegativeFloat = Field(description="per distinct adapter and padded rank")
     lora_per_adapter_decode: NonNegativeFloat = Field(description="per distinct adapter and decode")
     lora_per_prefill_token: NonNegativeFloat = Field(description="per prompt token, with any adapter")
@@ -120,6 +123,7 @@ class FrontEndCoefficients(_Frozen):
     """
 
     scrape_interval_s: NonNegativeFloat = Field(description="how often users scrape; 0 means never")
+    request_s: NonNegativeFloat = Field(description="from the client to the queue of an idle engine")
     render_per_label_set_s: NonNegativeFloat
     render_per_name_s: NonNegativeFloat
     coalesce_below: int = Field(ge=0, description="outputs of a step below which waiting tokens merge")

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 BASE_MODEL = -1
 """Index of requests for no adapter."""
 
+_COLUMNS: dict[str, type[np.generic]] = {
+    "arrival_s": np.float64,
+    "prompt_tokens": np.int32,
+    "output_tokens": np.int32,
+    "adapter": np.int32,
+}
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -102,6 +109,8 @@ class Requests:
     """Index into the adapters; -1 for the base model."""
 
     def __post_init__(self) -> None:
+        for name, dtype in _COLUMNS.items():
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=dtype))
         sizes = {self.arrival_s.size, self.prompt_tokens.size, self.output_tokens.size, self.adapter.size}
         if len(sizes) > 1:
             raise WorkloadError(f"requests: columns have different lengths, {sorted(sizes)}")
