@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from adapter_operator.kubernetes.errors import LeadershipLostError
 from adapter_operator.kubernetes.logs import configure_logging
 from adapter_operator.kubernetes.operator import run_operator
 from adapter_operator.settings import (
@@ -20,8 +19,6 @@ from adapter_operator.settings import (
     QueueSettings,
     ServerSettings,
 )
-
-LOST_LEADERSHIP_EXIT_CODE = 3
 
 app = typer.Typer(help="Run the Kubernetes operator.", no_args_is_help=True)
 
@@ -84,8 +81,4 @@ def run(
         }
     )
     configure_logging(settings.log_format, settings.log_level)
-    try:
-        asyncio.run(run_operator(settings))
-    except LeadershipLostError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(LOST_LEADERSHIP_EXIT_CODE) from error
+    asyncio.run(run_operator(settings))

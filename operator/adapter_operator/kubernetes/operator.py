@@ -54,14 +54,13 @@ class Parts:
 
 
 async def run_operator(settings: OperatorSettings, planner: InlinePlanner | None = None) -> None:
-    """Run until a signal comes or leadership is lost.
+    """Run until a signal comes.
 
     Args:
         settings: The settings.
         planner: Plans and verifies; processes with the real twin where None.
 
     Raises:
-        LeadershipLostError: another process may lead; the caller should exit and start anew.
         MissingResourceError: the custom resource is not installed.
     """
     planner = planner or InlinePlanner(
@@ -156,21 +155,28 @@ async def _run(parts: Parts, planner: InlinePlanner) -> None:
 
 
 async def _prepare_and_lead(parts: Parts, planner: InlinePlanner) -> None:
-    """Start the planning processes, wait to lead, and lead."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(planner.start())
-            group.create_task(_lead(parts))
-    except* LeadershipLostError as lost:
-        raise lost.exceptions[0] from None
+    """Start the planning processes; lead whenever this process may, and wait to lead whenever it may not."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(planner.start())
+        group.create_task(_lead_again_and_again(parts))
+
+
+async def _lead_again_and_again(parts: Parts) -> None:
+    while True:
+        try:
+            await _lead(parts)
+        except* LeadershipLostError:
+            logger.warning("no longer leading; nothing is written until this process leads again")
 
 
 async def _lead(parts: Parts) -> None:
-    """Wait for leadership, then reconcile for as long as it lasts."""
+    """Wait for leadership, then reconcile for as long as it lasts, beginning with all that exists."""
+    queue = parts.settings.queue
     async with _leadership(parts), asyncio.TaskGroup() as group:
         if parts.settings.leader.enabled:
             group.create_task(parts.elector.hold())
-        queue = parts.settings.queue
+        for key in parts.known:
+            parts.queue.add(key)
         group.create_task(run_workers(parts.queue, parts.reconciler.reconcile, queue.workers, parts.metrics))
         group.create_task(resync(parts.queue, parts.known, queue.resync_s))
 

@@ -25,6 +25,9 @@ Decide = Callable[[PlanningRequest], Decision]
 START_METHOD: Final = "forkserver"
 """The parent has threads and an event loop, which a plain fork must not inherit."""
 
+DEATHS: Final = (BrokenProcessPool, EOFError, ConnectionError)
+"""How the death of a process, or of the server that forks them, shows."""
+
 
 @dataclass
 class _Worker:
@@ -32,9 +35,11 @@ class _Worker:
 
     executor: ProcessPoolExecutor
     pid: int = 0
+    killed: bool = False
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""
+        self.killed = True
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -73,12 +78,17 @@ class InlinePlanner:
         """The decision on a request, made in another process."""
         worker = await self._idle.get()
         try:
+            if worker.killed:
+                worker = await self._replace(worker)
             return await self._run(worker, request)
+        except asyncio.CancelledError:
+            worker.kill()
+            raise
         except TimeoutError:
             worker = await self._replace(worker)
             seconds = request.verification.timeout_s + self._grace_s
             return reject(request, "Timeout", f"planning did not end within {seconds:g} s")
-        except BrokenProcessPool as error:
+        except DEATHS as error:
             worker = await self._replace(worker)
             raise PlannerError("the planning process died (out of memory?)") from error
         finally:
@@ -97,14 +107,14 @@ class InlinePlanner:
         loop = asyncio.get_running_loop()
         try:
             worker.pid = await loop.run_in_executor(worker.executor, _warm_up, self._decide)
-        except BrokenProcessPool as error:
+        except DEATHS as error:
             raise PlannerError("a planning process could not be started") from error
         return worker
 
     async def _replace(self, worker: _Worker) -> _Worker:
         logger.warning("replacing a planning process", extra={"pid": worker.pid})
         worker.kill()
-        self._workers.remove(worker)
+        self._workers = [other for other in self._workers if other is not worker]
         return await self._start_worker()
 
 
