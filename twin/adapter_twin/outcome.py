@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapter_twin import slo
-from adapter_twin.engine.state import FINISHED, GAP_MINIMUM_S, GAP_RATIO, Engine
+from adapter_twin.engine.state import FINISHED, GAP_MINIMUM_S, GAP_RATIO, WAITING, Engine
 from adapter_twin.report import NAN, LatencySummary, PerAdapter, Report, Status, TimeSeries
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def summarize(
         offered_requests=offered.count,
         completed_requests=int(done.sum()),
         running_requests=int(state.running),
-        waiting_requests=int(state.waiting),
+        waiting_requests=int((requests.phase <= WAITING).sum()),
         rejected_requests=int(state.rejected + (~accepted).sum()),
         offered_tokens=int(tokens.sum()),
         input_tokens=int(requests.prompt[done].sum(dtype=np.int64)),

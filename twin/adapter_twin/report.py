@@ -89,7 +89,7 @@ class Report:
     running_requests: int
     """At the end."""
     waiting_requests: int
-    """At the end."""
+    """At the end, those on their way to the queue included."""
     rejected_requests: int
     """Turned away: at the cap on connections, or too long for the model."""
     offered_tokens: int
