@@ -1,32 +1,19 @@
 """Planning beside the event loop: it never stalls, and a process that hangs or dies is replaced."""
 
 import asyncio
-import os
-import signal
+import importlib
 import time
+from pathlib import Path
 
 import pytest
 
-from adapter_operator.planning import PlanningRequest, VerificationSettings, reject
+from adapter_operator.planning import PlanningRequest, VerificationSettings
 from adapter_operator.reconcile.errors import PlannerError
 from adapter_operator.reconcile.planner import InlinePlanner
 from adapter_predictor.placement import AdapterDemand
 from adapter_twin.profile import load_profile
 
 pytestmark = pytest.mark.slow
-
-
-def decide_as_named(request):
-    """Does what the request's name says."""
-    if request.name == "sleep":
-        time.sleep(60.0)
-    if request.name == "think":
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
-            pass
-    if request.name == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return reject(request, "Starvation", request.name)
 
 
 @pytest.fixture
@@ -44,19 +31,27 @@ def make_request():
     return make
 
 
-def with_planner(scenario, **options):
-    async def run():
-        planner = InlinePlanner(decide=decide_as_named, **options)
-        try:
-            await planner.start()
-            return await scenario(planner)
-        finally:
-            planner.close()
+@pytest.fixture
+def with_planner(monkeypatch):
+    """Runs a scenario with a planner whose process does what requests are named."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    decide = importlib.import_module("scripted_decisions").decide_as_named
 
-    return asyncio.run(run())
+    def run(scenario, **options):
+        async def planned():
+            planner = InlinePlanner(decide=decide, **options)
+            try:
+                await planner.start()
+                return await scenario(planner)
+            finally:
+                planner.close()
+
+        return asyncio.run(planned())
+
+    return run
 
 
-def test_the_loop_goes_on_while_a_process_thinks(make_request):
+def test_the_loop_goes_on_while_a_process_thinks(with_planner, make_request):
     async def scenario(planner):
         thinking = asyncio.create_task(planner.decide(make_request("think")))
         longest, last = 0.0, time.monotonic()
@@ -70,7 +65,7 @@ def test_the_loop_goes_on_while_a_process_thinks(make_request):
     assert longest < 0.75, "the loop would have stood still for a second"
 
 
-def test_a_process_that_hangs_is_killed_and_replaced(make_request):
+def test_a_process_that_hangs_is_killed_and_replaced(with_planner, make_request):
     async def scenario(planner):
         hung = await planner.decide(make_request("sleep", timeout_s=0.5))
         return hung.verdict.reason, (await planner.decide(make_request("next"))).verdict.message
@@ -78,7 +73,7 @@ def test_a_process_that_hangs_is_killed_and_replaced(make_request):
     assert with_planner(scenario, grace_s=0.5) == ("Timeout", "next")
 
 
-def test_a_process_that_dies_is_replaced(make_request):
+def test_a_process_that_dies_is_replaced(with_planner, make_request):
     async def scenario(planner):
         with pytest.raises(PlannerError):
             await planner.decide(make_request("die"))
@@ -87,7 +82,7 @@ def test_a_process_that_dies_is_replaced(make_request):
     assert with_planner(scenario) == "next"
 
 
-def test_a_request_that_is_no_longer_wanted_does_not_delay_the_next(make_request):
+def test_a_request_that_is_no_longer_wanted_does_not_delay_the_next(with_planner, make_request):
     async def scenario(planner):
         unwanted = asyncio.create_task(planner.decide(make_request("sleep")))
         await asyncio.sleep(0.2)
