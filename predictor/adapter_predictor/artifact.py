@@ -76,7 +76,7 @@ class TargetScores(_Strict):
         by_depth: Depth against accuracy; the artifact's tree has the depth chosen from it.
         mean_absolute_error: Of the artifact's tree.
         smape_percent: Of the artifact's tree, 0 to 100.
-        physics_smape_percent: Of the closed-form feature that the tree corrects; None where there is none.
+        physics_smape_percent: Of the closed-form feature that the tree corrects.
         simple_mean_absolute_error: Of the tree for people.
         bound_coverage: Share of held-out samples on the good side of the pessimistic bound.
     """
@@ -84,7 +84,7 @@ class TargetScores(_Strict):
     by_depth: list[DepthScore]
     mean_absolute_error: float
     smape_percent: float
-    physics_smape_percent: float | None
+    physics_smape_percent: float
     simple_mean_absolute_error: float
     bound_coverage: float
 

@@ -59,6 +59,7 @@ FEATURES: Final = (
     Feature("slot_pressure", "", "adapters expected to be active, over slots", "rises"),
     Feature("slot_wait", "s", "time for which an adapter waits for a slot", "rises"),
     Feature("steady_served", "", "served fraction of the steady state", "falls"),
+    Feature("steady_throughput", "tokens/s", "throughput of the steady state", "mixed"),
     Feature("steady_itl", "s", "inter-token latency of the steady state", "mixed"),
     Feature("steady_ttft", "s", "time to first token of the steady state", "mixed"),
 )
@@ -119,6 +120,7 @@ class FeatureFunction:
             "slot_pressure": state["active_adapters"] / slots,
             "slot_wait": state["slot_wait_s"],
             "steady_served": state["served"],
+            "steady_throughput": state["served"] * rate * (prompt + output),
             "steady_itl": state["itl_s"],
             "steady_ttft": state["ttft_s"],
         }

@@ -151,7 +151,7 @@ class SteadyStatePredictor(Predictor):
         x = self.features.matrix(loads)
         fits = self.features.fits(loads)
         served = np.where(fits, x[:, FEATURE_INDEX["steady_served"]], 0.0)
-        throughput = served * x[:, FEATURE_INDEX["offered_tokens"]]
+        throughput = np.where(fits, x[:, FEATURE_INDEX["steady_throughput"]], 0.0)
         itl = np.where(fits, x[:, FEATURE_INDEX["steady_itl"]], np.inf)
         ttft = np.where(fits, x[:, FEATURE_INDEX["steady_ttft"]], np.inf)
         return PredictionBatch(fits, served, throughput, itl, ttft, served, throughput, itl, ttft)

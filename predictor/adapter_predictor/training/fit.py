@@ -1,6 +1,6 @@
 """Fitting trees: depth by cross-validation, bounds from what held-out samples miss by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from adapter_twin.profile import Profile
 
 FloatArray = NDArray[np.float64]
 
+LATENCIES: Final = frozenset({"itl_s", "ttft_s"})
 LEAF_SAMPLES: Final = 20
 FOLDS: Final = 5
 DEPTHS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12)
@@ -41,7 +42,7 @@ _GOOD_ENOUGH: Final = 1.01
 
 SCALES: Final[dict[TargetName, str]] = {
     "served_fraction": "steady_served",
-    "throughput_tokens_per_s": "offered_tokens",
+    "throughput_tokens_per_s": "steady_throughput",
     "itl_s": "steady_itl",
     "ttft_s": "steady_ttft",
 }
@@ -50,16 +51,34 @@ SCALES: Final[dict[TargetName, str]] = {
 
 @dataclass(frozen=True)
 class _Problem:
-    """One regression: features, and the target over its scale; rows without a target are left out."""
+    """One regression: features, and the target over its scale; rows without a target are left out.
+
+    Latencies range over orders of magnitude, so that their trees average logarithms of the ratio.
+    """
 
     x: FloatArray
     scale: FloatArray
     target: FloatArray
     monotone: NDArray[np.int8]
+    logarithmic: bool
 
     @property
-    def ratio(self) -> FloatArray:
-        return self.target / self.scale
+    def label(self) -> FloatArray:
+        """What the regression sees."""
+        ratio = self.target / self.scale
+        return np.log(ratio) if self.logarithmic else ratio
+
+    def part(self, rows: NDArray[np.intp]) -> "_Problem":
+        """The same with some of the rows."""
+        return _Problem(self.x[rows], self.scale[rows], self.target[rows], self.monotone, self.logarithmic)
+
+    def prediction(self, label: FloatArray) -> FloatArray:
+        """The target that labels stand for, shape (n)."""
+        return self.scale * (np.exp(label) if self.logarithmic else label)
+
+    def factors(self, labels: FloatArray) -> FloatArray:
+        """What labels multiply the scale with."""
+        return np.exp(labels) if self.logarithmic else labels
 
 
 def train(dataset: Dataset, profile: Profile) -> Artifact:
@@ -117,26 +136,27 @@ def _fitted(name: TargetName, x: FloatArray, target: FloatArray) -> TargetModel:
     scale_name = SCALES[name]
     known = np.isfinite(target)
     scale = x[known, FEATURE_INDEX[scale_name]]
-    problem = _Problem(_visible(name, x[known]), scale, target[known], _monotone(name))
+    problem = _Problem(
+        _visible(name, x[known]), scale, target[known], _monotone(name), logarithmic=name in LATENCIES
+    )
     table = [_depth_score(problem, depth) for depth in DEPTHS]
     least = min(score.mean_absolute_error for score in table)
     depth = next(s.depth for s in table if s.mean_absolute_error <= _GOOD_ENOUGH * least)
     held_out = _out_of_fold(problem, max_depth=depth)
-    model = _model(problem, max_depth=depth).fit(problem.x, problem.ratio)
-    tree = _with_bounds(from_sklearn(model), problem, held_out)
-    simple = _model(problem, max_leaf_nodes=SIMPLE_LEAVES).fit(problem.x, problem.ratio)
+    model = _model(problem, max_depth=depth).fit(problem.x, problem.label)
+    simple = _model(problem, max_leaf_nodes=SIMPLE_LEAVES).fit(problem.x, problem.label)
     return TargetModel(
         scale=scale_name,
-        tree=TreeNodes.of(tree),
-        simple=TreeNodes.of(from_sklearn(simple)),
+        tree=TreeNodes.of(_as_factors(_with_bounds(from_sklearn(model), problem, held_out), problem)),
+        simple=TreeNodes.of(_as_factors(from_sklearn(simple), problem)),
         importances=_importances(model),
         scores=TargetScores(
             by_depth=table,
             mean_absolute_error=_error(problem, held_out),
-            smape_percent=smape(held_out * problem.scale, problem.target),
-            physics_smape_percent=_physics_smape(name, problem),
+            smape_percent=float(smape(problem.prediction(held_out), problem.target)),
+            physics_smape_percent=float(smape(problem.scale, problem.target)),
             simple_mean_absolute_error=_error(problem, _out_of_fold(problem, max_leaf_nodes=SIMPLE_LEAVES)),
-            bound_coverage=_coverage(name, problem, depth),
+            bound_coverage=_coverage(problem, depth, from_above=name in LATENCIES),
         ),
     )
 
@@ -164,21 +184,21 @@ def _model(problem: _Problem, **size: int) -> DecisionTreeRegressor:
 
 
 def _out_of_fold(problem: _Problem, **size: int) -> FloatArray:
-    """Each sample's ratio as predicted by a tree that has not seen it, shape (n)."""
+    """Each sample's label as predicted by a tree that has not seen it, shape (n)."""
     predicted = np.empty(len(problem.x))
     for seen, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(problem.x):
-        model = _model(problem, **size).fit(problem.x[seen], problem.ratio[seen])
+        model = _model(problem, **size).fit(problem.x[seen], problem.label[seen])
         predicted[unseen] = model.predict(problem.x[unseen])
     return predicted
 
 
-def _error(problem: _Problem, ratio: FloatArray) -> float:
+def _error(problem: _Problem, label: FloatArray) -> float:
     """Mean absolute error in the target's unit."""
-    return float(np.mean(np.abs(ratio * problem.scale - problem.target)))
+    return float(np.mean(np.abs(problem.prediction(label) - problem.target)))
 
 
 def _depth_score(problem: _Problem, depth: int) -> DepthScore:
-    leaves = _model(problem, max_depth=depth).fit(problem.x, problem.ratio).get_n_leaves()
+    leaves = _model(problem, max_depth=depth).fit(problem.x, problem.label).get_n_leaves()
     held_out = _out_of_fold(problem, max_depth=depth)
     return DepthScore(depth=depth, leaves=int(leaves), mean_absolute_error=_error(problem, held_out))
 
@@ -186,33 +206,30 @@ def _depth_score(problem: _Problem, depth: int) -> DepthScore:
 def _with_bounds(tree: Tree, problem: _Problem, held_out: FloatArray) -> Tree:
     """The tree with each leaf's bounds: its value moved by quantiles of its samples' held-out residuals."""
     low, high = tree.value.copy(), tree.value.copy()
-    leaves, residuals = tree.leaves(problem.x), problem.ratio - held_out
+    leaves, residuals = tree.leaves(problem.x), problem.label - held_out
     for leaf in np.unique(leaves):
         missed = residuals[leaves == leaf]
         low[leaf] += min(0.0, float(np.percentile(missed, 100.0 - BOUND_PERCENT)))
         high[leaf] += max(0.0, float(np.percentile(missed, BOUND_PERCENT)))
-    return Tree(tree.feature, tree.threshold, tree.left, tree.right, tree.value, low, high, tree.samples)
+    return replace(tree, low=low, high=high)
 
 
-def _coverage(name: TargetName, problem: _Problem, depth: int) -> float:
+def _coverage(problem: _Problem, depth: int, *, from_above: bool) -> float:
     """Share of samples on the good side of bounds made without them."""
     good = np.empty(len(problem.x), dtype=np.bool_)
     for seen, unseen in KFold(FOLDS, shuffle=True, random_state=1).split(problem.x):
-        part = _Problem(problem.x[seen], problem.scale[seen], problem.target[seen], problem.monotone)
-        fitted = from_sklearn(_model(part, max_depth=depth).fit(part.x, part.ratio))
+        part = problem.part(seen)
+        fitted = from_sklearn(_model(part, max_depth=depth).fit(part.x, part.label))
         bounded = _with_bounds(fitted, part, _out_of_fold(part, max_depth=depth))
-        leaves, ratio = bounded.leaves(problem.x[unseen]), problem.ratio[unseen]
-        latency = name in {"itl_s", "ttft_s"}
-        good[unseen] = ratio <= bounded.high[leaves] if latency else ratio >= bounded.low[leaves]
+        leaves, label = bounded.leaves(problem.x[unseen]), problem.label[unseen]
+        good[unseen] = label <= bounded.high[leaves] if from_above else label >= bounded.low[leaves]
     return float(good.mean())
 
 
-def _physics_smape(name: TargetName, problem: _Problem) -> float | None:
-    """What the closed form alone misses by; the throughput's is the steady state's served part."""
-    estimate = problem.scale
-    if name == "throughput_tokens_per_s":
-        estimate = estimate * problem.x[:, FEATURE_INDEX["steady_served"]]
-    return float(smape(estimate, problem.target))
+def _as_factors(tree: Tree, problem: _Problem) -> Tree:
+    """The tree with what its labels multiply the scale with."""
+    value, low, high = (problem.factors(labels) for labels in (tree.value, tree.low, tree.high))
+    return replace(tree, value=value, low=low, high=high)
 
 
 def _importances(model: DecisionTreeRegressor) -> dict[str, float]:

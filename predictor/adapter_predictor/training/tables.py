@@ -32,7 +32,7 @@ def score_table(artifact: Artifact) -> Table:
             str(tree.leaf_count),
             f"{scores.mean_absolute_error:.4g}",
             f"{scores.smape_percent:.2f}",
-            "" if scores.physics_smape_percent is None else f"{scores.physics_smape_percent:.2f}",
+            f"{scores.physics_smape_percent:.2f}",
             f"{scores.simple_mean_absolute_error:.4g}",
             f"{scores.bound_coverage:.0%}",
         )

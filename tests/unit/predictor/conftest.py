@@ -64,7 +64,9 @@ def artifact(profile, stump_nodes):
         simple_mean_absolute_error=0.2,
         bound_coverage=0.9,
     )
-    scales = dict(zip(TARGETS, ("steady_served", "offered_tokens", "steady_itl", "steady_ttft"), strict=True))
+    scales = dict(
+        zip(TARGETS, ("steady_served", "steady_throughput", "steady_itl", "steady_ttft"), strict=True)
+    )
     return Artifact(
         profile=profile.name,
         profile_hash=prediction_hash(profile),

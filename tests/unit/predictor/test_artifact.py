@@ -25,7 +25,7 @@ def test_an_altered_artifact_is_refused(artifact):
 
 
 def test_a_cut_artifact_is_refused(artifact):
-    with pytest.raises(ArtifactError, match="^artifact: a.json: document: Invalid JSON"):
+    with pytest.raises(ArtifactError, match=r"^artifact: a\.json: document: Invalid JSON"):
         parse_artifact(artifact.to_json()[:1000], "a.json")
 
 

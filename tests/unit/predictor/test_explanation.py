@@ -15,7 +15,7 @@ def served_up_to(limit):
 
 
 def chain(*questions):
-    """A tree that asks one question after another, all answered by its right child; the last leaf is node -1."""
+    """A tree that asks one question after another; who answers "more" goes on to the next."""
     feature, threshold, left, right = [], [], [], []
     for number, (name, edge) in enumerate(questions):
         feature += [FEATURE_INDEX[name], -1]

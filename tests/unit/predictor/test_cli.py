@@ -1,0 +1,97 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from adapter_predictor import cli
+from adapter_predictor.errors import ArtifactError, DatasetError, PredictionError
+from adapter_predictor.training.card import described_tree
+
+PROFILE = "llama-3.1-8b-instruct-h100-64gb"
+
+
+@pytest.fixture
+def run():
+    def invoke(*arguments):
+        return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture
+def artifact_file(artifact, tmp_path):
+    path = tmp_path / "artifact.json"
+    path.write_text(artifact.to_json())
+    return path
+
+
+def test_dataset_is_made_and_goes_on(run, tmp_path):
+    arguments = ("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 1, "--horizon", 20)
+    assert "1 runs" in run(*arguments).output
+    assert run(*arguments).exit_code == 0
+    assert len((tmp_path / "d" / "samples.jsonl").read_text().splitlines()) == 1
+
+
+def test_train_says_what_is_missing(run, tmp_path):
+    with pytest.raises(DatasetError, match="holds no run"):
+        run("train", "-p", PROFILE, "--dataset", tmp_path, "--out", tmp_path / "a.json")
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_evaluate_needs_something_to_compare_with(run):
+    with pytest.raises(PredictionError, match="--dataset, --measured, or both"):
+        run("evaluate", "-p", PROFILE)
+
+
+def test_evaluate_against_measured_optima(run, artifact_file, tmp_path, request):
+    table = request.config.rootpath / "tests/data/measurements/runs.csv"
+    out = tmp_path / "scores.json"
+    done = run("evaluate", "-p", PROFILE, "-a", artifact_file, "--measured", table, "--json", out)
+    assert done.exit_code == 0
+    scores = json.loads(out.read_text())
+    assert len(scores["by_combination"]) == 4
+    assert "slots_regret_percent" in scores["overall"]
+
+
+def test_evaluate_against_the_twin(run, artifact_file, tmp_path):
+    run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 3, "--horizon", 20)
+    out = tmp_path / "scores.json"
+    done = run("evaluate", "-p", PROFILE, "-a", artifact_file, "--dataset", tmp_path / "d", "--json", out)
+    assert "starvation macro-F1" in done.output
+    assert json.loads(out.read_text())["twin"]["samples"] == 3
+
+
+def test_explain_prints_the_tree_and_a_decision(run, artifact_file, tmp_path):
+    plot = tmp_path / "tree.svg"
+    done = run(
+        "explain", "-p", PROFILE, "-a", artifact_file, "--adapters", 160, "--rates", "0.4,0.05,0.00625",
+        "--max-loras", 32, "--max-lora-rank", 32, "--served", 0.9, "--plot", plot,
+    )  # fmt: skip
+    assert "offered rate over the rate that a full batch sustains at most 0.8?" in done.output
+    assert "160 adapters at 24.6 req/s on 32 slots of rank 32" in done.output
+    assert "Nearest flip (served fraction 90%)" in done.output
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_explain_says_what_does_not_fit(run, artifact_file):
+    done = run("explain", "-p", PROFILE, "-a", artifact_file, "--adapters", 2, "--max-loras", 384)
+    assert "Does not fit: 384 slots of rank 16" in done.output
+
+
+@pytest.mark.parametrize(("rates", "message"), [("fast", "not a list"), (",", "at least one rate")])
+def test_rates_are_numbers(run, artifact_file, rates, message):
+    with pytest.raises(PredictionError, match=message):
+        run("explain", "-p", PROFILE, "-a", artifact_file, "--adapters", 2, "--rates", rates)
+
+
+def test_a_corrupted_artifact_is_one_clear_sentence(run, artifact_file):
+    artifact_file.write_text(artifact_file.read_text()[:-100])
+    with pytest.raises(ArtifactError, match=r"^artifact: artifact\.json: "):
+        run("explain", "-p", PROFILE, "-a", artifact_file)
+
+
+def test_trees_in_words(stump_nodes):
+    lines = described_tree(stump_nodes.tree(), "steady_served")
+    assert lines[0] == "offered rate over the rate that a full batch sustains at most 0.8?"
+    assert lines[1] == "  → 1 × served fraction of the steady state  (25 runs)"
+    assert described_tree(stump_nodes.tree(), None)[3] == "  → 0.8  (25 runs)"

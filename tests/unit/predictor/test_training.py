@@ -1,0 +1,187 @@
+import json
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from adapter_predictor.artifact import TARGETS, parse_artifact
+from adapter_predictor.errors import DatasetError
+from adapter_predictor.features import FEATURE_INDEX, FEATURES
+from adapter_predictor.load import LoadBatch
+from adapter_predictor.predictor import TreePredictor
+from adapter_predictor.training.dataset import Dataset, Manifest, Sample, generate, read_dataset
+from adapter_predictor.training.evaluation import against_twin
+from adapter_predictor.training.fit import LEAF_SAMPLES, SCALES, train
+from adapter_predictor.training.sampling import Sampler
+from adapter_predictor.trees import LEAF
+
+HORIZON_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def loads(profile):
+    sampler = Sampler(profile, seed=1)
+    return [sampler.draw(index) for index in range(300)]
+
+
+@pytest.fixture(scope="module")
+def dataset(profile, steady, loads):
+    """What a twin would say that is the closed form, a little worse, and noisy."""
+    rng = np.random.default_rng(0)
+    said = steady.predict_batch(LoadBatch.of(loads))
+    samples = []
+    for index, load in enumerate(loads):
+        noise = 1.0 + 0.01 * rng.standard_normal()
+        samples.append(
+            Sample(
+                index=index,
+                rates=list(load.rates),
+                prompt_tokens_mean=load.prompt_tokens_mean,
+                output_tokens_mean=load.output_tokens_mean,
+                max_loras=load.max_loras,
+                max_lora_rank=load.max_lora_rank,
+                served_fraction=min(1.0, 0.95 * noise * float(said.served_fraction[index])),
+                throughput_tokens_per_s=0.9 * noise * float(said.throughput_tokens_per_s[index]),
+                itl_s=1.2 * noise * float(said.itl_s[index]),
+                ttft_s=None if index % 50 == 0 else 1.5 * noise * float(said.ttft_s[index]),
+            )
+        )
+    return Dataset(Manifest.of(profile, 1, HORIZON_S), tuple(samples))
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, profile):
+    return train(dataset, profile)
+
+
+def test_samples_do_not_depend_on_one_another(profile, loads):
+    assert Sampler(profile, seed=1).draw(17) == loads[17]
+    assert Sampler(profile, seed=2).draw(17) != loads[17]
+
+
+def test_samples_cover_sizes_and_gather_at_the_edge(steady, loads):
+    sizes = np.array([len(load.rates) for load in loads])
+    assert sizes.min() == 1
+    assert sizes.max() > 500
+    assert {load.max_lora_rank for load in loads} == {8, 16, 32, 64}
+    served = steady.predict_batch(LoadBatch.of(loads)).served_fraction
+    assert np.mean(served > 0.8) > 0.6
+    assert np.mean(served < 0.8) > 0.02
+    assert all(steady.memory(load.max_loras, load.max_lora_rank).fits for load in loads)
+
+
+def test_trees_correct_the_closed_form(trained, dataset, profile):
+    for name, model in trained.targets.items():
+        assert model.scale == SCALES[name]
+        assert model.scores.smape_percent < 1.5
+        assert model.scores.smape_percent < model.scores.physics_smape_percent
+        assert 0.7 < model.scores.bound_coverage <= 1.0
+        assert len(model.scores.by_depth) > 5
+    scores = against_twin(dataset, TreePredictor(profile, trained))
+    assert scores.samples == 300
+    assert scores.served_mean_absolute_error < 0.02
+    assert scores.starvation_macro_f1 > 0.7
+    assert set(scores.smape_percent) == set(TARGETS)
+
+
+def test_leaves_have_enough_samples_and_ordered_bounds(trained):
+    for model in trained.targets.values():
+        tree = model.tree.tree()
+        leaves = tree.feature == LEAF
+        assert tree.samples[leaves].min() >= LEAF_SAMPLES
+        assert (tree.low <= tree.value).all()
+        assert (tree.value <= tree.high).all()
+
+
+def test_training_is_deterministic_and_its_artifact_reads_back(trained, dataset, profile):
+    assert train(dataset, profile) == trained
+    assert parse_artifact(trained.to_json(), "x") == trained
+
+
+def test_the_served_fraction_asks_only_what_is_monotone(trained):
+    asked = set(trained.targets["served_fraction"].tree.feature) - {LEAF}
+    assert all(FEATURES[index].demand != "mixed" for index in asked)
+
+
+def test_ranges_are_those_of_the_samples(trained, loads):
+    sizes = [len(load.rates) for load in loads]
+    adapters = trained.features[FEATURE_INDEX["adapters"]]
+    assert (adapters.lower, adapters.upper) == (min(sizes), max(sizes))
+
+
+def test_too_few_samples_or_another_profile_are_refused(dataset, profile):
+    few = Dataset(dataset.manifest, dataset.samples[:50])
+    with pytest.raises(DatasetError, match="50 runs are too few"):
+        train(few, profile)
+    slower = profile.step_time.model_copy(update={"base": 2.0 * profile.step_time.base})
+    with pytest.raises(DatasetError, match="made with llama"):
+        train(dataset, profile.model_copy(update={"step_time": slower}))
+
+
+def test_a_dataset_grows_and_never_repeats(profile, tmp_path):
+    counts = list(generate(profile, tmp_path, samples=2, seed=3, horizon_s=HORIZON_S))
+    assert counts == [0, 1, 2]
+    assert list(generate(profile, tmp_path, samples=4, seed=3, horizon_s=HORIZON_S)) == [2, 3, 4]
+    assert list(generate(profile, tmp_path, samples=4, seed=3, horizon_s=HORIZON_S)) == [4]
+    grown = read_dataset(tmp_path)
+    assert [sample.index for sample in grown.samples] == [0, 1, 2, 3]
+    at_once = tmp_path / "at once"
+    list(generate(profile, at_once, samples=4, seed=3, horizon_s=HORIZON_S, backend="threading"))
+    assert read_dataset(at_once) == grown
+
+
+def test_a_torn_line_is_made_again(profile, tmp_path):
+    list(generate(profile, tmp_path, samples=3, seed=3, horizon_s=HORIZON_S))
+    whole = read_dataset(tmp_path)
+    path = tmp_path / "samples.jsonl"
+    path.write_text(path.read_text()[:-40])
+    list(generate(profile, tmp_path, samples=3, seed=3, horizon_s=HORIZON_S))
+    assert read_dataset(tmp_path) == whole
+
+
+def test_nothing_is_lost_when_it_is_killed(profile, tmp_path):
+    program = textwrap.dedent(f"""
+        import pathlib
+        from adapter_predictor.training.dataset import generate
+        from adapter_twin.profile import load_profile
+        list(generate(load_profile("{profile.name}"), pathlib.Path(r"{tmp_path}"), samples=10**6, seed=3,
+                      horizon_s={HORIZON_S}))
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program])
+    path = tmp_path / "samples.jsonl"
+    deadline = time.monotonic() + 240.0
+    while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < 3):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    finished = path.read_bytes().count(b"\n")
+    assert finished >= 3
+    assert next(generate(profile, tmp_path, samples=finished, seed=3, horizon_s=HORIZON_S)) == finished
+    fresh = tmp_path / "fresh"
+    list(generate(profile, fresh, samples=2, seed=3, horizon_s=HORIZON_S))
+    assert read_dataset(tmp_path).samples[:2] == read_dataset(fresh).samples
+
+
+def test_a_folder_never_mixes_two_datasets(profile, tmp_path):
+    next(generate(profile, tmp_path, samples=1, seed=3, horizon_s=HORIZON_S))
+    with pytest.raises(DatasetError, match="was begun with seed 3, not 4"):
+        next(generate(profile, tmp_path, samples=1, seed=4, horizon_s=HORIZON_S))
+
+
+def test_folders_that_hold_no_dataset(profile, tmp_path):
+    with pytest.raises(DatasetError, match="holds no run"):
+        read_dataset(tmp_path)
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"index": 0}) + "\n")
+    with pytest.raises(DatasetError, match="line 1 is not a run"):
+        read_dataset(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DatasetError, match="not a manifest"):
+        next(generate(profile, tmp_path, samples=1, seed=0))
+
+
+def test_latencies_may_be_missing(dataset):
+    assert np.isnan(dataset.target("ttft_s")).sum() == 6
+    assert np.isfinite(dataset.target("itl_s")).all()
