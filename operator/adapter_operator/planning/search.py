@@ -28,6 +28,9 @@ ENVELOPE_SCALES = (1.1, 1.25)
 ENVELOPE_BUDGET_S = 2.0
 """Only plans that were verified within this time are tried at other rates."""
 
+PLACEMENT_PART = 0.5
+"""Of the time that is left a placement may take this much: what it finds must be verified too."""
+
 NEARLY = 0.03
 """A plan with fewer replicas is put before the twin if its predicted served fraction lacks no more."""
 
@@ -161,7 +164,7 @@ class PlanSearch:
                 extra_headroom=adjustment.extra_headroom,
                 excluded_slots=adjustment.excluded_slots,
                 engine=request.engine,
-                deadline_s=self.deadline.remaining_s,
+                deadline_s=self.deadline.remaining_s * PLACEMENT_PART,
             )
 
     def _verify(self, request: PlanningRequest, plan: Plan, stage: str = "verify") -> Verdict:
