@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapter_twin.calibration.calibrate import calibrate_profile
+from adapter_twin.calibration.fit import FitSettings, Objective, fit_closed_loop
 from adapter_twin.calibration.parameters import PARAMETERS, vector_of, with_vector
 from adapter_twin.calibration.physical import fit_fixed_bytes, fit_length_means, fit_loading
 from adapter_twin.calibration.residuals import decode_rows, microbenchmark_residuals
@@ -87,3 +89,35 @@ def test_microbenchmark_residuals_fall_when_the_coefficients_fit_better(profile)
     slower = profile.step_time.model_copy(update={"base": 5 * profile.step_time.base})
     worse = microbenchmark_residuals(profile.model_copy(update={"step_time": slower}), rows)
     assert np.abs(microbenchmark_residuals(profile, rows)).mean() < np.abs(worse).mean()
+
+
+def test_the_closed_loop_mends_a_profile_that_was_made_wrong(profile):
+    runs = [run for run in MEASUREMENTS.runs(profile.model.name) if run.offered_rate_rps < 8.0][::9]
+    microbenchmarks = decode_rows(MEASUREMENTS.microbenchmarks(), profile)[::6]
+    objective = Objective(runs, microbenchmarks, FitSettings(iterations=1, threads=1))
+    wrong = profile.step_time.model_copy(update={"base": 1.6 * profile.step_time.base})
+    start = profile.model_copy(update={"step_time": wrong})
+    told = []
+    fitted = fit_closed_loop(start, objective, lambda what, part: told.append((what, part)))
+    before, after = (np.abs(objective.residuals(p)).mean() for p in (start, fitted))
+    assert after < 0.5 * before
+    assert fitted.step_time.base < start.step_time.base
+    assert told[0][1] == 0.0
+    assert told[-1][1] == 1.0
+
+
+def test_the_whole_calibration_reports_on_all_runs(profile, tmp_path):
+    for name in ("kv_capacity", "adapter_loading", "microbenchmarks"):
+        content = (MEASUREMENTS.path / f"{name}.csv").read_text(encoding="utf-8")
+        (tmp_path / f"{name}.csv").write_text(content, encoding="utf-8")
+    header, *rows = (MEASUREMENTS.path / "runs.csv").read_text(encoding="utf-8").splitlines()
+    light = [row for row in rows if "rank_16_rates_0.1_0.05_0.025/" in row and "llama" in row][:6]
+    (tmp_path / "runs.csv").write_text("\n".join([header, *light]) + "\n", encoding="utf-8")
+    settings = FitSettings(iterations=1, threads=1)
+    fitted = calibrate_profile(
+        profile, MeasurementFolder(tmp_path), settings, every=2, progress=lambda *_: None
+    )
+    assert fitted.fit is not None
+    assert fitted.fit.rows == sum(",ok," in row for row in light)
+    assert fitted.fit.throughput_smape < 3.0
+    assert fitted.name == profile.name
