@@ -1,7 +1,12 @@
 """What the API server may answer. Errors of the client libraries stay in `client.py`, chained as causes."""
 
+from typing import Final
+
 from adapter_operator.reconcile.errors import ClusterError
 from adapter_twin.errors import AdaptwinError
+
+REFUSALS: Final = frozenset({400, 403, 413, 422})
+"""HTTP statuses that do not go away by themselves."""
 
 
 class ConnectionSettingsError(AdaptwinError):
@@ -22,6 +27,11 @@ class ApiError(ClusterError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def refused(self) -> bool:
+        """Whether RBAC, a quota, an admission policy or validation stands in the way."""
+        return self.status in REFUSALS
 
 
 class NotFoundError(ApiError):

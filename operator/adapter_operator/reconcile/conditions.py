@@ -53,14 +53,14 @@ def conditions(account: Account) -> tuple[Condition, ...]:
 
 
 def _ready(account: Account) -> Finding:
+    """Whether as many replicas serve as the plan has; those of the plan before count until they go."""
     if account.record is None:
         return Finding("False", Reason.NO_PLAN, "there is no verified plan, and nothing runs")
-    if account.step is not None:
-        reached = account.step.ready >= account.record.plan.replicas
-        message = account.step.message
-    else:
-        reached = account.ready_replicas >= account.record.plan.replicas
-        message = f"{account.ready_replicas} of {account.record.plan.replicas} replicas are ready"
+    planned = account.record.plan.replicas
+    message = (
+        account.step.message if account.step else f"{account.ready_replicas} of {planned} replicas are ready"
+    )
+    reached = account.ready_replicas >= planned
     if reached:
         return Finding("True", Reason.ALL_REPLICAS_READY, message)
     return Finding("False", Reason.REPLICAS_NOT_READY, message)
@@ -80,8 +80,8 @@ def _planned(account: Account) -> Finding:
     if plan is None:
         return Finding("False", Reason.NO_PLAN, "there is no plan")
     applied = "" if account.record and account.record.plan == plan else "; recommended, not applied"
-    message = f"plan {plan.hash}: {plan.replicas} replicas in {len(plan.pools)} pools{applied}"
-    return Finding("True", Reason.PLAN_FOUND, message)
+    size = f"{_counted(plan.replicas, 'replica')} in {_counted(len(plan.pools), 'pool')}"
+    return Finding("True", Reason.PLAN_FOUND, f"plan {plan.hash} has {size}{applied}")
 
 
 def _verified(account: Account) -> Finding | None:
@@ -156,4 +156,8 @@ def _degraded(account: Account) -> Finding:
         plan = account.record.plan.hash
         message = f"the spec cannot be met; what runs (plan {plan}) is left alone"
         return Finding("True", Reason.KEEPING_LAST_PLAN, message)
-    return Finding("False", Reason.AS_EXPECTED, "")
+    return Finding("False", Reason.AS_EXPECTED, "all is as it should be")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

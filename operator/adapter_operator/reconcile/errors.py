@@ -11,3 +11,8 @@ class PlannerError(ReconcileError):
 
 class ClusterError(ReconcileError):
     """The cluster refused, or could not be reached."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether trying again will not help until somebody changes something."""
+        return False

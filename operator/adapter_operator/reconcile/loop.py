@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from adapter_operator.api.conditions import Reason
 from adapter_operator.api.v1alpha1 import Status
 from adapter_operator.metrics import Metrics
-from adapter_operator.planning import Decision
+from adapter_operator.planning import Decision, reject
 from adapter_operator.reconcile.account import Account, Fault
 from adapter_operator.reconcile.audit import audit_line
 from adapter_operator.reconcile.desired import desired_state, number_plan, rollout_step
@@ -34,6 +34,7 @@ audit = logging.getLogger("adaptwin.audit")
 TELL_AFTER_S: Final = 2.0
 """A decision that takes longer is told of in the status while it is being made."""
 
+AT_ONCE_S: Final = 0.0
 TRY_AGAIN_S: Final = 60.0
 """When to try again what failed for want of time."""
 
@@ -65,8 +66,9 @@ class Reconciler:
         if observed is None:
             self._forget(key)
             return None
-        account = await self._understand(observed)
-        account = await self._decide(account)
+        account = await self._decide(await self._understand(observed))
+        if account is None:
+            return AT_ONCE_S
         account = await self._actuate(account)
         await self._report(account)
         self._measure(account, started)
@@ -88,8 +90,11 @@ class Reconciler:
             return replace(account, fault=Fault(Reason.INVALID_SPEC, str(error)))
         return replace(account, intent=intent, fault=_obstacle(intent))
 
-    async def _decide(self, account: Account) -> Account:
-        """Plan, stabilise, verify: what is in force, or was decided earlier, is kept where it still holds."""
+    async def _decide(self, account: Account) -> Account | None:
+        """Plan, stabilise, verify: what is in force, or was decided earlier, is kept where it still holds.
+
+        None where the spec changed while a decision was being made, which then answers no question any more.
+        """
         if account.intent is None or account.fault is not None:
             return account
         key, intent = account.observed.key, account.intent
@@ -100,6 +105,10 @@ class Reconciler:
         if judged is None or not still_holds(judged, account.observed, intent):
             account, decision = await self._planned(account, intent)
             judged = self._remember(account.observed, intent, decision)
+            fresh = await self._ports.cluster.observe(key)
+            if fresh is None or fresh.generation != account.observed.generation:
+                return None
+            account = replace(account, observed=fresh)
         return replace(account, judged=judged, record=_record_after(account, judged, intent))
 
     async def _planned(self, account: Account, intent: Intent) -> tuple[Account, Decision]:
@@ -111,6 +120,8 @@ class Reconciler:
                 told = await self._report(replace(account, deciding=True))
                 account = replace(account, status=told.status)
             decision = await task
+        except AdaptwinError as error:
+            decision = reject(intent.request, "ProfileInvalid", str(error))
         finally:
             task.cancel()
         return replace(account, now=self._ports.clock.now()), decision
@@ -139,7 +150,8 @@ class Reconciler:
         try:
             await self._ports.cluster.actuate(desired)
         except ClusterError as error:
-            await self._report(replace(account, step=step, failure=str(error)))
+            if error.refused:
+                await self._report(replace(account, step=step, failure=str(error)))
             raise
         return replace(account, step=step)
 
@@ -174,7 +186,12 @@ class Reconciler:
                 ready=account.ready_replicas,
                 gpus=record.plan.gpus(intent.request.profile.tensor_parallel_size) if record else 0,
             )
-        if account.judged and account.judged.action == "Apply":
+        judged = account.judged
+        if (
+            judged
+            and judged.action == "Apply"
+            and is_news(account.status, judged.decision_id(account.observed.uid))
+        ):
             self._metrics.applied_seconds.observe(self._ports.clock.monotonic() - started)
 
     def _forget(self, key: ObjectKey) -> None:

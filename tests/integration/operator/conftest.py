@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from controlplane import chart
+from controlplane import chart, processes
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Mapping
 
     from controlplane.cluster import Cluster
@@ -37,7 +37,7 @@ LOG_TAIL = 6000
 class OperatorProcess:
     """A running operator and what it logs."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     log: Path
 
     def lines(self) -> list[dict[str, Any]]:
@@ -64,11 +64,6 @@ class OperatorProcess:
         """Ends it as Kubernetes does, and returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=STOP_WITHIN_S)
-
-    def kill(self) -> None:
-        """Ends it as a node failure does."""
-        self.process.kill()
-        self.process.wait(timeout=STOP_WITHIN_S)
 
 
 @dataclass
@@ -141,17 +136,14 @@ class Starter:
         number = len(self.started)
         log = self.folder / f"operator-{number}.log"
         command = [*program, *self.arguments, *COMMON, f"--identity=operator-{number}", *options]
-        with log.open("w") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, text=True)
-        operator = OperatorProcess(process, log)
+        log.touch()
+        operator = OperatorProcess(processes.spawn(command, log, tied=True), log)
         self.started.append(operator)
         operator.wait_until("ready to plan")
         return operator
 
     def close(self) -> None:
-        for operator in self.started:
-            if operator.process.poll() is None:
-                operator.kill()
+        processes.end(operator.process for operator in self.started)
 
 
 @pytest.fixture
