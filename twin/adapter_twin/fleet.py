@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,10 @@ from adapter_twin.workload.generation import generate, route
 from adapter_twin.workload.model import Requests, Workload, require_distinct
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
     from adapter_twin.profile import Profile
     from adapter_twin.report import Report
 
@@ -73,8 +76,8 @@ def simulate_static(
 ) -> FleetReport:
     """Route every request of the workload to one replica, and simulate the replicas.
 
-    A request goes to a replica with the probability that the shares give, by a draw that depends on the seed and
-    the request's adapter alone. The engine releases the interpreter's lock, so threads run in parallel.
+    A request goes to a replica with the probability that the shares give, by a draw that depends on the seed
+    and the request's adapter alone. The engine releases the interpreter's lock, so threads run in parallel.
 
     Raises:
         WorkloadError: shares name unknown adapters, or do not add up to at most 1.
@@ -95,9 +98,7 @@ def simulate_static(
     return FleetReport(by_name, _served_fractions(workload, reports, requests, owner), workload.duration_s)
 
 
-def _shares(
-    replicas: Sequence[FleetReplica], workload: Workload
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _shares(replicas: Sequence[FleetReplica], workload: Workload) -> NDArray[np.float64]:
     """Shape (replicas, adapters)."""
     require_distinct((replica.name for replica in replicas), "replicas")
     index = {adapter.name: i for i, adapter in enumerate(workload.adapters)}
@@ -123,7 +124,7 @@ def _simulate_one(
     config: ReplicaConfig,
     workload: Workload,
     requests: Requests,
-    served: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    served: NDArray[np.bool_],
 ) -> Report:
     """One replica that knows only the adapters assigned to it."""
     adapters = [adapter for adapter, own in zip(workload.adapters, served, strict=True) if own]
@@ -141,7 +142,7 @@ def _served_fractions(
     workload: Workload,
     reports: Sequence[Report],
     requests: Requests,
-    owner: np.ndarray[tuple[int], np.dtype[np.int32]],
+    owner: NDArray[np.int32],
 ) -> dict[str, float]:
     served: dict[str, float] = {}
     offered: dict[str, float] = {}

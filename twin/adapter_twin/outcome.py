@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapter_twin import slo
 from adapter_twin.engine.state import FINISHED, GAP_MINIMUM_S, GAP_RATIO, WAITING, Engine
 from adapter_twin.report import NAN, LatencySummary, PerAdapter, Report, Status, TimeSeries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from adapter_twin.memory import MemoryVerdict
     from adapter_twin.workload.model import Adapter, Requests
 
@@ -161,7 +163,7 @@ def _per_adapter(
     done = np.isfinite(end)
     completable = _completable(offered, itl_mean_s, duration_s)[of_adapters]
 
-    def total(chosen: NDArray[np.bool_], weights: NDArray[np.generic] | None = None) -> NDArray[np.float64]:
+    def total(chosen: NDArray[np.bool_], weights: NDArray[Any] | None = None) -> NDArray[Any]:
         chosen_weights = None if weights is None else weights[chosen]
         return np.bincount(owner[chosen], weights=chosen_weights, minlength=len(adapters))
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.policy import FrontEndPolicy, SchedulerPolicy
@@ -15,9 +13,13 @@ from adapter_twin.engine.state import Engine, new_engine
 from adapter_twin.errors import EngineConfigError
 from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict, memory_verdict
 from adapter_twin.outcome import out_of_memory, summarize
-from adapter_twin.workload.model import BASE_MODEL, Adapter, Requests
+from adapter_twin.workload.model import Adapter, Requests
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from adapter_twin.profile import Profile
     from adapter_twin.report import Report
 
@@ -48,7 +50,8 @@ class ReplicaConfig:
             raise EngineConfigError(f"max_lora_rank: {self.max_lora_rank} is not one of {allowed}")
         if self.max_cpu_loras is not None and self.max_cpu_loras < self.max_loras:
             raise EngineConfigError(
-                f"max_cpu_loras: {self.max_cpu_loras} is not allowed, it must be at least max_loras {self.max_loras}"
+                f"max_cpu_loras: {self.max_cpu_loras} is not allowed, "
+                f"it must be at least max_loras {self.max_loras}"
             )
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "max_connections"):
             value = getattr(self, name)
@@ -101,7 +104,8 @@ def _require_fitting(config: ReplicaConfig, requests: Requests, adapters: Sequen
     for adapter in adapters:
         if adapter.rank > config.max_lora_rank:
             raise EngineConfigError(
-                f"max_lora_rank: {config.max_lora_rank} is below rank {adapter.rank} of adapter {adapter.name}"
+                f"max_lora_rank: {config.max_lora_rank} is below rank {adapter.rank} "
+                f"of adapter {adapter.name}"
             )
     if requests.count and int(requests.adapter.max()) >= len(adapters):
         raise EngineConfigError(

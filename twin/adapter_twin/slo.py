@@ -1,13 +1,13 @@
 """What counts as served: one definition for labels, predictions and verdicts.
 
-**Served fraction** = tokens of completed requests / tokens of offered requests (prompt and output), over those
-requests that a replica without a queue would have completed before the end. A request that arrives shortly
-before the end cannot finish however good the plan is; counting it as unserved would make every short simulation
-look starved. So a request counts only if it arrived at least `output_tokens × mean inter-token latency` before
-the end: the time that its tokens take at the pace at which the replica did generate. That pace is observed, so
-a replica that is slow without a queue is not called starving (its latency objective says that it is slow),
-while time spent in the queue never excuses anything. Requests turned away at the connection cap are offered
-and never completed.
+**Served fraction** = tokens of completed requests / tokens of offered requests (prompt and output), over
+those requests that a replica without a queue would have completed before the end. A request that arrives
+shortly before the end cannot finish however good the plan is; counting it as unserved would make every short
+simulation look starved. So a request counts only if it arrived at least `output_tokens × mean inter-token
+latency` before the end: the time that its tokens take at the pace at which the replica did generate. That
+pace is observed, so a replica that is slow without a queue is not called starving (its latency objective
+says that it is slow), while time spent in the queue never excuses anything. Requests turned away at the
+connection cap are offered and never completed.
 """
 
 from __future__ import annotations

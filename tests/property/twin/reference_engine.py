@@ -50,7 +50,7 @@ class Request:
 
 @dataclass
 class Reference:
-    """vLLM's scheduler and adapter caches, with a list for every queue and a visit to everyone in every step."""
+    """vLLM's scheduler and adapter caches, a list for every queue and a visit to everyone in every step."""
 
     case: Case
     set_order: list[int]
@@ -96,7 +96,7 @@ class Reference:
     def free(self):
         return self.case.policy.blocks - sum(self.blocks(r.computed) for r in self.running)
 
-    def schedule(self):
+    def schedule(self):  # noqa: C901, PLR0912, PLR0915 (in one piece, as vLLM has it)
         policy = self.case.policy
         self.stall_s, skipped = 0.0, []
         everyone = len(self.running) + len(self.waiting)

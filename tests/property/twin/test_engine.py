@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from reference_engine import Reference, by_step, cases, engine_for
 
 from adapter_twin.engine import step_log
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.state import FINISHED, REJECTED, WAITING
+from reference_engine import Reference, by_step, cases, engine_for
 
 
 @given(cases())

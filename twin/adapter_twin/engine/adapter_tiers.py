@@ -1,17 +1,19 @@
 """The two tiers of adapters: slots on the GPU within a larger tier in host memory, both least recently used.
 
-In every step the engine touches the adapters of its running requests one after another, in the iteration order
-of a Python set: by hash, so the same relative order in every step. A missing adapter is loaded when its turn
-comes, in place of the one touched longest ago. That may be an adapter of this very step whose turn is still to
-come, which is then loaded again in place of another, and so on: when all slots are in use, one new adapter can
-cost a chain of loads. The chain ends at an adapter that no running request uses.
+In every step the engine touches the adapters of its running requests one after another, in the iteration
+order of a Python set: by hash, so the same relative order in every step. A missing adapter is loaded when
+its turn comes, in place of the one touched longest ago. That may be an adapter of this very step whose turn
+is still to come, which is then loaded again in place of another, and so on: when all slots are in use, one
+new adapter can cost a chain of loads. The chain ends at an adapter that no running request uses.
 
-The LRU lists hold only adapters that no running request uses, sorted by (last step of use, set order); those in
-use follow behind them, in set order. So only adapters whose use begins, and those that their loading displaces,
-are ever visited; a step without admissions touches nothing.
+The LRU lists hold only adapters that no running request uses, sorted by (last step of use, set order); those
+in use follow behind them, in set order. So only adapters whose use begins, and those that their loading
+displaces, are ever visited; a step without admissions touches nothing.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from adapter_twin.engine import step_log
 from adapter_twin.engine.compiling import kernel
@@ -25,8 +27,10 @@ from adapter_twin.engine.linked_list import (
     preceding,
     remove,
 )
-from adapter_twin.engine.state import Engine
 from adapter_twin.engine.step_log import note
+
+if TYPE_CHECKING:
+    from adapter_twin.engine.state import Engine
 
 
 @kernel
@@ -166,7 +170,7 @@ def _have_in_slot(e: Engine, adapter: int, place: int) -> None:
 
 @kernel
 def _take_cpu_place(e: Engine, adapter: int, place: int) -> None:
-    """Make a place in host memory: an adapter that is read anew gives up its own, otherwise the oldest does."""
+    """Make a place in host memory: an adapter that is read anew gives up its own, else the oldest does."""
     c, s, a = e.config[0], e.state[0], e.adapters
     if a[adapter].in_cpu:
         if a[adapter].slot >= 0:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from numba import njit
 
-kernel = njit(nogil=True, _nrt=False)
-"""Compiles a function that allocates nothing: without reference counts, whose atomic operations at every use
-of an array would take most of the time, and most of the time to compile."""
+OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False}
+"""Without the interpreter's lock, and without reference counts: the functions allocate nothing, and
+atomic operations at every use of an array would take most of the time."""
+
+kernel = njit(**OPTIONS)
+"""Compiles a function into whichever compiled function calls it."""

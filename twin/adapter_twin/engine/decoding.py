@@ -7,7 +7,6 @@ need another block. A step costs nothing per decoding request.
 from __future__ import annotations
 
 from adapter_twin.engine.compiling import kernel
-
 from adapter_twin.engine.linked_list import append, remove
 from adapter_twin.engine.state import COMPUTING, DECODING, Engine
 

@@ -2,10 +2,10 @@
 
 vLLM's gauge `vllm:lora_requests_info` carries the names of the running and of the waiting adapters as label
 values, so every combination that was ever seen stays as a line of `/metrics`. With many adapters at moderate
-rates nearly every change makes a new one, and rendering them grows to tenths of a second per scrape. While the
-server renders, the engine goes on in its own process; what arrives reaches the engine when the scrape is over,
-and tokens reach clients then: merged into one chunk, unless a step has so many outputs that the server handles
-them in slices and lets the streams run in between (`VLLM_V1_OUTPUT_PROC_CHUNK_SIZE`, 128).
+rates nearly every change makes a new one, and rendering them grows to tenths of a second per scrape. While
+the server renders, the engine goes on in its own process; what arrives reaches the engine when the scrape is
+over, and tokens reach clients then: merged into one chunk, unless a step has so many outputs that the server
+handles them in slices and lets the streams run in between (`VLLM_V1_OUTPUT_PROC_CHUNK_SIZE`, 128).
 """
 
 from __future__ import annotations

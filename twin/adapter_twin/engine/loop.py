@@ -10,7 +10,7 @@ from numba import njit
 
 from adapter_twin.engine import step_log
 from adapter_twin.engine.adapter_tiers import preload, touch_adapters
-from adapter_twin.engine.compiling import kernel
+from adapter_twin.engine.compiling import OPTIONS, kernel
 from adapter_twin.engine.decoding import start_decoding, stop_decoding
 from adapter_twin.engine.front_end import (
     count_chunks,
@@ -175,9 +175,9 @@ def _simulate(e: Engine) -> None:
 
 
 def _compiled(sources: str) -> Any:
-    """The loop, compiled once for these sources: numba's cache would miss changes in the functions it calls."""
+    """The loop, compiled once for these sources: numba's cache misses changes in the functions it calls."""
 
-    @njit(nogil=True, cache=True, _nrt=False)
+    @njit(cache=True, **OPTIONS)
     def run(e: Engine) -> int:
         _simulate(e)
         return len(sources)

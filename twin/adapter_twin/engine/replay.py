@@ -1,22 +1,24 @@
-"""Drive the engine with the arrivals of a recording of vLLM's scheduler, and tell what it did in the same terms.
+"""Drive the engine with the arrivals of a recording of vLLM's scheduler, and tell what it did in its terms.
 
-Recordings are time-free: requests arrive at step indices. The same compiled loop runs here, with every step one
-second long, and its log is read back in the recordings' format (`trace-1`).
+Recordings are time-free: requests arrive at step indices. The same compiled loop runs here, with every step
+one second long, and its log is read back in the recordings' format (`trace-1`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapter_twin.engine import step_log
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.policy import SchedulerPolicy
 from adapter_twin.engine.state import Engine, new_engine
 from adapter_twin.engine.step_time import N_COEFFICIENTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Recording = Mapping[str, Any]
 Step = dict[str, Any]

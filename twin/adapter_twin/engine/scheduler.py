@@ -7,12 +7,11 @@ visited one by one only when the budget or the blocks cannot serve all of them, 
 
 from __future__ import annotations
 
-from adapter_twin.engine.compiling import kernel
-
 from adapter_twin.engine import step_log
 from adapter_twin.engine.adapter_tiers import begin_use, end_use
-from adapter_twin.engine.linked_list import append, following, last, remove
+from adapter_twin.engine.compiling import kernel
 from adapter_twin.engine.decoding import stop_decoding
+from adapter_twin.engine.linked_list import append, following, last, remove
 from adapter_twin.engine.state import COMPUTING, DECODING, Engine
 from adapter_twin.engine.step_log import note
 from adapter_twin.engine.waiting_queue import NOBODY, dequeue, next_candidate, requeue_first, update_candidate
@@ -160,7 +159,7 @@ def _admit(e: Engine, i: int, chunk: int) -> None:
 
 @kernel
 def leave_running(e: Engine, i: int, last_step: int) -> None:
-    """Take a COMPUTING request, last scheduled in `last_step`, off the list; free its blocks and its adapter."""
+    """Take a COMPUTING request, last scheduled in `last_step`, off the list; free its blocks and adapter."""
     c, s, r = e.config[0], e.state[0], e.requests
     remove(e.running, i)
     s.running -= 1
@@ -196,7 +195,7 @@ def _missing_tokens(e: Engine, i: int) -> int:
     """Tokens that a request may compute in this step, but for the budget."""
     if e.requests[i].phase == DECODING:
         return 1
-    return min(_known_tokens(e, i) - e.requests[i].computed, e.state[0].prefill_cap)
+    return int(min(_known_tokens(e, i) - e.requests[i].computed, e.state[0].prefill_cap))
 
 
 @kernel

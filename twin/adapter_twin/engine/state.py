@@ -209,7 +209,7 @@ def records(dtype: np.dtype[Any], count: int) -> Any:
     return np.zeros(count, dtype=dtype).view(np.recarray)
 
 
-def new_engine(  # noqa: PLR0915
+def new_engine(
     policy: SchedulerPolicy,
     coefficients: NDArray[np.float64],
     arrival_s: NDArray[np.float64],

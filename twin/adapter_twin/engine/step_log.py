@@ -1,6 +1,6 @@
-"""The optional log of every step: what the scheduler did, in integers, for tests and for comparison with vLLM.
+"""The optional log of every step: what the scheduler did, for tests and for comparison with vLLM.
 
-A log is a sequence of records (code, length, values…).
+A log is a sequence of records of three integers: a code and two values.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from adapter_twin.engine.compiling import kernel
-
 from adapter_twin.engine.linked_list import following
 from adapter_twin.engine.state import DECODING, Engine
 
@@ -86,4 +85,4 @@ def note_schedule(e: Engine) -> None:
 def events(e: Engine) -> Iterator[tuple[int, int, int]]:
     """The records of a finished run's log: (code, first value, second value)."""
     size = int(e.state.log_size[0])
-    yield from (tuple(row) for row in e.log[:size].reshape(-1, _WIDTH).tolist())
+    yield from map(tuple, e.log[:size].reshape(-1, _WIDTH).tolist())

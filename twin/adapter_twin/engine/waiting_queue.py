@@ -1,8 +1,8 @@
 """The waiting queue: one order over all requests, and who of it may be admitted now.
 
-While the step holds fewer than `max_loras` adapters, the head of the queue may enter. Once it holds that many,
-only requests of these adapters (or of the base model) may, and the others are passed over: that is the earliest
-among the heads of the active adapters' own queues, kept in a heap. So no step walks the queue.
+While the step holds fewer than `max_loras` adapters, the head of the queue may enter. Once it holds that
+many, only requests of these adapters (or of the base model) may, and the others are passed over: the next is
+the earliest among the heads of the active adapters' own queues, kept in a heap. So no step walks the queue.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from adapter_twin.engine.compiling import kernel
-
 from adapter_twin.engine.front_end import begin_waiting, end_waiting, handled_until
 from adapter_twin.engine.linked_list import append, following, prepend, remove
 from adapter_twin.engine.state import REJECTED, WAITING, Engine
@@ -44,7 +43,7 @@ def accept_arrivals(e: Engine) -> None:
 
 @kernel
 def requeue_first(e: Engine, i: int) -> None:
-    """Put a preempted request at the front of the queue; its adapter's candidacy is the caller's to update."""
+    """Put a preempted request at the front of the queue."""
     s, r = e.state[0], e.requests
     s.requeued += 1
     r[i].order = -s.requeued
@@ -76,10 +75,10 @@ def next_candidate(e: Engine) -> int:
     if s.waiting == 0:
         return NOBODY
     if s.active < c.max_loras:
-        return following(e.waiting, r.size)
+        return int(following(e.waiting, r.size))
     if s.candidates == 0:
         return NOBODY
-    return following(e.queues, r.size + e.heap[0])
+    return int(following(e.queues, r.size + e.heap[0]))
 
 
 @kernel

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapter_twin.report import Report
 
 _COLOURS = ("#3b82f6", "#f97316", "#10b981")
-_STYLE = {
+_STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",

@@ -1,4 +1,4 @@
-"""What arrives: adapters with rates, arrival processes, token lengths, traces, and the requests drawn from them."""
+"""Adapters with rates, arrival processes, token lengths, traces, and their requests."""
 
 from adapter_twin.workload.arrivals import ArrivalProcess, Diurnal, GammaBurst, OnOff, Poisson
 from adapter_twin.workload.generation import generate, generate_lengths, route

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapter_twin.errors import WorkloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Times = NDArray[np.float64]
 
@@ -87,7 +90,7 @@ def arrival_times(
 
 
 def _poisson(rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
-    return _accumulate(lambda count: random.standard_exponential(count), rate_per_s, duration_s, 1.0)
+    return _accumulate(random.standard_exponential, rate_per_s, duration_s, 1.0)
 
 
 def _accumulate(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from adapter_twin.workload.arrivals import arrival_times
 from adapter_twin.workload.model import Requests, Workload
 from adapter_twin.workload.random_streams import stream
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 def generate(workload: Workload, seed: int) -> Requests:
     """Requests of the whole duration, sorted by arrival; the same seed gives the same bytes.
 
-    An adapter's requests depend on the seed and its own name, rate and lengths alone, not on the other adapters.
+    An adapter's requests depend on the seed and its own name, rate and lengths, not on other adapters.
     """
     times = [
         arrival_times(workload.arrivals, a.rate, workload.duration_s, stream(seed, "arrivals", a.name))

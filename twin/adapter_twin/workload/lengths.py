@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import erf, ndtr, ndtri
 
 from adapter_twin.errors import WorkloadError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Lognormal:
-    """A lognormal truncated to [minimum, maximum]; `mean` is that of the truncated distribution, in tokens."""
+    """A lognormal truncated to [minimum, maximum]; `mean` (tokens) is that of the truncated distribution."""
 
     mean: float
     sigma: float
@@ -63,7 +66,8 @@ class Lognormal:
         """Tokens at the given probabilities, same shape."""
         low, high = ndtr((np.log([self.minimum, self.maximum]) - self.mu) / self.sigma)
         tokens = np.exp(self.mu + self.sigma * ndtri(low + probability * (high - low)))
-        return np.clip(np.rint(tokens), self.minimum, self.maximum).astype(np.int32)
+        whole: NDArray[np.int32] = np.clip(np.rint(tokens), self.minimum, self.maximum).astype(np.int32)
+        return whole
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Empirical:
         """Tokens at the given probabilities, same shape."""
         ordered = np.sort(np.asarray(self.values, dtype=np.int32))
         place = (probability * ordered.size).astype(np.int64)
-        return ordered[np.minimum(place, ordered.size - 1)]
+        chosen: NDArray[np.int32] = ordered[np.minimum(place, ordered.size - 1)]
+        return chosen
 
 
 LengthDistribution = Fixed | Lognormal | Empirical

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapter_twin.errors import WorkloadError
 from adapter_twin.memory import ALLOWED_LORA_RANKS
@@ -17,11 +16,15 @@ from adapter_twin.workload.lengths import LengthDistribution, Lognormal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
     from adapter_twin.profile import Profile
     from adapter_twin.profile.model import TokenLengths
 
 BASE_MODEL = -1
 """Index of requests for no adapter."""
+
+_POISSON = Poisson()
 
 _COLUMNS: dict[str, type[np.generic]] = {
     "arrival_s": np.float64,
@@ -62,7 +65,7 @@ class Workload:
     """Between prompt and output length, of the normal scores."""
     max_total_tokens: int = 2**31 - 1
     """Prompt and output together; longer requests have their outputs cut."""
-    arrivals: ArrivalProcess = Poisson()
+    arrivals: ArrivalProcess = _POISSON
 
     def __post_init__(self) -> None:
         require_distinct(adapter.name for adapter in self.adapters)
@@ -83,7 +86,7 @@ class Workload:
         profile: Profile,
         adapters: Iterable[Adapter],
         duration_s: float,
-        arrivals: ArrivalProcess = Poisson(),
+        arrivals: ArrivalProcess = _POISSON,
     ) -> Workload:
         """The adapters' workload with the token lengths that the profile assumes."""
         lengths = profile.workload_defaults
