@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from adapter_operator.planning.request import PlanningRequest
-from adapter_operator.planning.starvation import starving_adapters
+from adapter_operator.planning.starvation import SHUT_OUT, significantly_below
 from adapter_operator.planning.verdict import AdapterFigures, ReplicaFigures
 from adapter_predictor.plan import Plan
 from adapter_twin.fleet import FleetReport
@@ -67,7 +67,9 @@ def adapter_figures(request: PlanningRequest, reports: Sequence[FleetReport]) ->
         offered[places] += seen.completable_tokens
         served[places] += seen.served_tokens
     fractions = np.where(offered > 0, served / np.maximum(offered, 1), 1.0)
-    starving = starving_adapters(requests, completed, fractions, request.objectives.served_fraction)
+    objective = request.objectives.served_fraction
+    starving = significantly_below(objective, requests, completed, fractions)
+    shut_out = significantly_below(SHUT_OUT * objective, requests, completed, fractions)
     order = np.lexsort((-requests, fractions, ~starving))
     return tuple(
         AdapterFigures(
@@ -76,6 +78,7 @@ def adapter_figures(request: PlanningRequest, reports: Sequence[FleetReport]) ->
             completed=int(completed[i]),
             served_fraction=float(fractions[i]),
             starving=bool(starving[i]),
+            shut_out=bool(shut_out[i]),
         )
         for i in order
     )

@@ -75,6 +75,7 @@ class AdapterFigures:
         completed: Requests of these that were served.
         served_fraction: Tokens completed over tokens offered.
         starving: Whether that is below the objective by more than chance explains.
+        shut_out: Whether it is below even half of it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class AdapterFigures:
     completed: int
     served_fraction: float
     starving: bool
+    shut_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,8 @@ def _worst(verdict: Verdict) -> Iterator[Text]:
         worst = verdict.worst_adapters[0]
         yield Text(
             f"Served worst: {worst.name}, {words.percent(worst.served_fraction)} of its tokens "
-            f"({worst.completed:,} of {worst.requests:,} requests); starving: {verdict.starving}"
+            f"({worst.completed:,} of {worst.requests:,} requests); starving: "
+            f"{words.count(verdict.starving, 'adapter')}"
         )
     if verdict.envelope:
         fails = verdict.envelope.fails_at

@@ -36,7 +36,7 @@ def test_text_says_what_why_and_how_long(adaptwin, spec):
         assert any(line.startswith(title) for line in lines), title
     assert "1 replica in 1 pool on 1 GPU" in result.stdout
     assert "billing (1.5/s)" in result.stdout
-    assert "and 1 more" in " ".join(result.stdout.split())
+    assert "and 2 more" in " ".join(result.stdout.split())
     assert "night-shift" not in result.stdout.split("Expected")[0]
     assert max(map(len, lines)) <= 100
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from adapter_operator.planning.starvation import FALSE_ALARM, starving_adapters
+from adapter_operator.planning.starvation import FALSE_ALARM, significantly_below
 
 
 def starving(requests, completed, objective, others=0):
     """Whether one adapter starves among `others` that are served in full."""
     sent = np.array([requests] + [100] * others)
     done = np.array([completed] + [100] * others)
-    return bool(starving_adapters(sent, done, done / np.maximum(sent, 1), objective)[0])
+    return bool(significantly_below(objective, sent, done, done / np.maximum(sent, 1))[0])
 
 
 def test_one_unlucky_request_is_no_starvation():
@@ -42,5 +42,5 @@ def test_plans_that_serve_exactly_at_the_objective_are_seldom_blamed(requests):
     blamed = 0
     for _ in range(plans):
         done = random.binomial(requests, objective, adapters)
-        blamed += bool(starving_adapters(sent, done, done / requests, objective).any())
+        blamed += bool(significantly_below(objective, sent, done, done / requests).any())
     assert blamed / plans <= 2 * FALSE_ALARM

@@ -1,11 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from adapter_operator.planning import Deadline, TwinVerifier, VerificationSettings
+from adapter_operator.planning.judge import judge
 from adapter_operator.planning.verify import demanded_workload
 from adapter_predictor.placement import AdapterDemand, Objectives, TokenMeans
-from adapter_predictor.plan import Plan, Pool
+from adapter_predictor.plan import Plan, Pool, to_fleet
+from adapter_twin.fleet import simulate_static
 
 
 def one_pool(request, *, replicas=1, max_loras=24, max_lora_rank=16):
@@ -69,19 +72,55 @@ def test_latency_objectives_are_judged(request_for):
     assert verdict_on(loose, plan).verified
 
 
-def test_an_adapter_can_starve_on_a_replica_that_does_well(request_for):
+def held_by_one_adapter(request_for, cold_rate):
     """One slot, held by the hot adapter: the cold one is passed over again and again."""
-    adapters = (AdapterDemand("hot", 8.0, 16), AdapterDemand("cold", 0.1, 16))
-    request = request_for(adapters=0)
-    request = replace(request, adapters=adapters)
-    verdict = verdict_on(request, one_pool(request, max_loras=1))
+    adapters = (AdapterDemand("hot", 8.0, 16), AdapterDemand("cold", cold_rate, 16))
+    request = replace(request_for(adapters=0), adapters=adapters)
+    return verdict_on(request, one_pool(request, max_loras=1))
+
+
+def test_no_adapter_may_be_shut_out_of_a_replica_that_does_well(request_for):
+    verdict = held_by_one_adapter(request_for, cold_rate=0.1)
     assert verdict.replicas[0].served_fraction > 0.9
     assert verdict.reason == "Starvation"
     assert verdict.message.startswith("adapter cold is served")
+    assert "less than half the objective" in verdict.message
+    assert verdict.failing == ("p-test-0",)
     assert verdict.starving == 1
     assert verdict.worst_adapters[0].name == "cold"
-    assert verdict.worst_adapters[0].starving
-    assert verdict.margin < 0
+    assert verdict.worst_adapters[0].shut_out
+    assert verdict.margin < -0.5
+
+
+def fed_by_hand(request, plan, served):
+    """The verdict on reports that say what part of each adapter's 200 requests was served."""
+    report = simulate_static(request.profile, to_fleet(plan), demanded_workload(request), seed=1)
+    ((name, replica),) = report.replicas.items()
+    parts = np.array([served.get(adapter, 1.0) for adapter in replica.per_adapter.names])
+    counts = np.full(len(parts), 200)
+    done = (counts * parts).astype(np.int64)
+    adapters = replace(
+        replica.per_adapter,
+        offered_requests=counts,
+        completed_requests=done,
+        completable_tokens=counts * 100,
+        served_tokens=done * 100,
+    )
+    return judge(request, plan, [replace(report, replicas={name: replace(replica, per_adapter=adapters)})])
+
+
+def test_starving_adapters_may_carry_what_the_objective_leaves(request_for):
+    request = request_for(adapters=20, rate=0.1)
+    plan = one_pool(request)
+    few = fed_by_hand(request, plan, {"a-000": 0.7, "a-001": 0.7})
+    assert few.verified
+    assert few.starving == 2
+    assert [adapter.starving for adapter in few.worst_adapters[:3]] == [True, True, False]
+    many = fed_by_hand(request, plan, dict.fromkeys(("a-000", "a-001", "a-002"), 0.7))
+    assert many.reason == "Starvation"
+    assert many.message == (
+        "3 adapters with 15.0% of the traffic of replica p-test-0 starve, more than 10.0% may"
+    )
 
 
 def test_no_time_is_a_timeout(request_for):
