@@ -171,7 +171,7 @@ class Judge:
 
     def _predict(self, replicas: Sequence[tuple[Contents, Slots]], *, headroom: float) -> PredictionBatch:
         loads = LoadBatch.build(
-            [contents.rates * (1.0 + headroom) for contents, _ in replicas],
+            [np.sort(contents.rates) * (1.0 + headroom) for contents, _ in replicas],
             prompt_tokens_mean=self.tokens.prompt,
             output_tokens_mean=self.tokens.output,
             max_loras=[slots.max_loras for _, slots in replicas],

@@ -58,7 +58,7 @@ def fewest_bins(
         if deadline.passed or limit < start:
             break
         filled = fill(order, judge, guess, limit)
-        if filled is not None:
+        if filled is not None and _feasible(filled, judge):
             best, limit = _levelled(order, judge, guess, filled, deadline), len(filled) - 1
     return best
 
@@ -86,8 +86,12 @@ def _fewest_even(
 
 def _even(demands: Sequence[AdapterDemand], judge: Judge, replicas: int) -> list[Bin] | None:
     bins = spread(demands, replicas)
-    loaded = [contents_of(pieces) for pieces in bins if pieces]
-    return bins if all(judge.carries(loaded)) else None
+    return bins if _feasible(bins, judge) else None
+
+
+def _feasible(bins: Sequence[Bin], judge: Judge) -> bool:
+    """Whether every replica that holds anything carries it."""
+    return all(judge.carries([contents_of(pieces) for pieces in bins if pieces]))
 
 
 def _levelled(
@@ -102,7 +106,7 @@ def _levelled(
             break
         middle = 0.5 * (low + high)
         levelled = fill(order, judge.stricter(middle), guess, len(filled))
-        if levelled is None:
+        if levelled is None or not _feasible(levelled, judge):
             high = middle
         else:
             low, best = middle, levelled

@@ -8,8 +8,8 @@ from adapter_predictor.features import FEATURE_INDEX, FEATURES, FeatureFunction,
 from adapter_predictor.lengths import held_tokens
 from adapter_predictor.load import LoadBatch, ReplicaLoad
 
-RISING = [feature.name for feature in FEATURES if feature.grows_with_demand is True]
-FALLING = [feature.name for feature in FEATURES if feature.grows_with_demand is False]
+RISING = [feature.name for feature in FEATURES if feature.demand == "rises"]
+FALLING = [feature.name for feature in FEATURES if feature.demand == "falls"]
 
 
 @pytest.fixture(scope="module")
