@@ -39,7 +39,8 @@ def _predictor(search: PlanSearch, best: Attempt) -> Iterator[str]:
     why = search.predictor.explain(loads[name], search.request.objectives.served_fraction)
     yield f"Decision path of {name}: {'; '.join(why.path)}."
     yield f"Nearest flip of {name}: {why.nearest_flip}."
-    yield from (f"Beyond what the predictor was trained on: {warning}." for warning in why.warnings)
+    if why.warnings:
+        yield f"The predictor extrapolates for {name}: {'; '.join(why.warnings)}."
 
 
 def _twin(attempts: Sequence[Attempt], best: Attempt) -> Iterator[str]:

@@ -70,6 +70,6 @@ def unreachable(request: PlanningRequest, verdict: Verdict, missing_gpus: int) -
     return replace(
         verdict,
         reason="ObjectivesUnreachable",
-        message=f"no plan within {allowed} meets the objectives ({verdict.message}); {remedy}",
+        message=f"no plan within {allowed} meets the objectives: {verdict.message}; {remedy}",
         missing_gpus=missing_gpus,
     )

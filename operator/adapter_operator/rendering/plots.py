@@ -118,7 +118,9 @@ def slots_curve(
                 axis.axvline(chosen[name], color=colour, ls=":", lw=1.2)
         _mark_too_large(axes[0], slots, curves)
         served.axhline(objective, color=FAILING, lw=0.9)
-        served.annotate("objective", (slots[0], objective), fontsize=8, va="top", color=FAILING)
+        served.annotate(
+            "objective", (slots[-1], objective), fontsize=8, va="bottom", ha="right", color=FAILING
+        )
         served.yaxis.set_major_formatter(PercentFormatter(1.0))
         served.set(title="served fraction (dotted: the plan's slots)", xlabel="max-loras (slots)")
         latency.set(title="inter-token latency in ms", xlabel="max-loras (slots)")
@@ -135,7 +137,7 @@ def _mark_too_large(
     if too_large:
         for axis in axes:
             axis.axvspan(too_large[0], too_large[-1], color=FAILING, alpha=0.12, lw=0)
-        axes[0].annotate("do not fit in memory", (too_large[0], 0.5), fontsize=8, color=FAILING)
+        axes[0].annotate("do not fit in memory", (too_large[-1], 0.5), fontsize=8, ha="right", color=FAILING)
 
 
 def over_time(figures: Sequence[ReplicaFigures]) -> str:
