@@ -86,7 +86,7 @@ def _reason(
         others = f" ({len(alike)} replicas fall short)" if len(alike) > 1 else ""
         return gravest.reason, gravest.sentence + others
     tightest = min(measures, key=lambda one: one.slack)
-    hungry = f"; {plural(starving, 'adapter')} starve all the same" if starving else ""
+    hungry = f"; in all {plural(starving, 'adapter')} starve" if starving else ""
     return "", f"the twin saw every objective met; the tightest: {tightest.sentence}{hungry}"
 
 
