@@ -119,7 +119,8 @@ def _direction(
     target = np.concatenate([-weight * residuals, pull * (start - values) / _SCALE])
     lower = np.maximum((_LOWER - values) / _SCALE, -_LARGEST_MOVE) - 1e-9
     upper = np.minimum((_UPPER - values) / _SCALE, _LARGEST_MOVE) + 1e-9
-    return np.asarray(lsq_linear(matrix, target, (lower, upper)).x) * _SCALE
+    move: _Vector = lsq_linear(matrix, target, (lower, upper)).x
+    return move * _SCALE
 
 
 def _loss(residuals: _Vector) -> float:

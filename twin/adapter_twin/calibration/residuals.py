@@ -38,7 +38,8 @@ def microbenchmark_residuals(profile: Profile, rows: Sequence[Microbenchmark]) -
     """Shape (rows,): decode-only steps of a full batch, in closed form."""
     c = profile.coefficients()
     logs = [np.log(_decode_step(c, row) / (row.tpot_mean_ms or 1.0) * 1e3) for row in rows]
-    return np.clip(np.array(logs, float), -_WORST, _WORST) / MICROBENCHMARK_NOISE
+    bounded: NDArray[np.float64] = np.clip(np.array(logs, float), -_WORST, _WORST)
+    return bounded / MICROBENCHMARK_NOISE
 
 
 def decode_rows(rows: Sequence[Microbenchmark], profile: Profile) -> list[Microbenchmark]:

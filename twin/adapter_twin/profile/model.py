@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-SCHEMA_VERSION = "adaptwin.io/profile/v1"
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -187,7 +185,7 @@ class FitReport(_Frozen):
 class Profile(_Frozen):
     """Everything the twin knows of one (model, GPU, tensor parallel size, engine version)."""
 
-    schema_version: Literal["adaptwin.io/profile/v1"] = SCHEMA_VERSION
+    schema_version: Literal["adaptwin.io/profile/v1"] = "adaptwin.io/profile/v1"
     name: str
     origin: Literal["calibrated", "derived"]
     safety_margin_percent: int = Field(ge=0, le=100, description="added to every plan's headroom")
