@@ -119,8 +119,8 @@ def _direction(
     target = np.concatenate([-weight * residuals, pull * (start - values) / _SCALE])
     lower = np.maximum((_LOWER - values) / _SCALE, -_LARGEST_MOVE) - 1e-9
     upper = np.minimum((_UPPER - values) / _SCALE, _LARGEST_MOVE) + 1e-9
-    move: _Vector = lsq_linear(matrix, target, (lower, upper)).x
-    return move * _SCALE
+    direction: _Vector = lsq_linear(matrix, target, (lower, upper)).x * _SCALE
+    return direction
 
 
 def _loss(residuals: _Vector) -> float:

@@ -16,11 +16,11 @@ def start_decoding(e: Engine, i: int) -> None:
     """From the next step on, a request that has computed all its known tokens yields one in every step."""
     c, s, r = e.config[0], e.state[0], e.requests
     r[i].phase = DECODING
-    r[i].base = s.step - r[i].computed
+    r[i].zero_step = s.step - r[i].computed
     r[i].finish_step = s.step + r[i].output - r[i].generated
     s.computing -= 1
     s.decoding += 1
-    e.block_demand[r[i].base % c.block_size] += 1
+    e.block_demand[r[i].zero_step % c.block_size] += 1
     append(e.buckets, r.size + (r[i].finish_step & c.bucket_mask), i)
 
 
@@ -29,10 +29,10 @@ def stop_decoding(e: Engine, i: int, step: int) -> None:
     """Write down the counters of a decoding request as of the end of `step`; it is COMPUTING again."""
     c, s, r = e.config[0], e.state[0], e.requests
     r[i].phase = COMPUTING
-    r[i].computed = step - r[i].base
+    r[i].computed = step - r[i].zero_step
     r[i].generated = r[i].output - (r[i].finish_step - step)
     r[i].last_token_s = s.time_s
     s.computing += 1
     s.decoding -= 1
-    e.block_demand[r[i].base % c.block_size] -= 1
+    e.block_demand[r[i].zero_step % c.block_size] -= 1
     remove(e.buckets, i)

@@ -202,5 +202,5 @@ def _missing_tokens(e: Engine, i: int) -> int:
 def _blocks_for(e: Engine, i: int, chunk: int) -> int:
     """Blocks that a request needs, beyond those it holds, to compute `chunk` tokens."""
     c, s, r = e.config[0], e.state[0], e.requests
-    computed = s.step - 1 - r[i].base if r[i].phase == DECODING else r[i].computed
+    computed = s.step - 1 - r[i].zero_step if r[i].phase == DECODING else r[i].computed
     return int(-(-(computed + chunk) // c.block_size) + (-computed // c.block_size))

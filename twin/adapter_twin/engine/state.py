@@ -116,7 +116,7 @@ REQUEST = np.dtype(
         ("finish_s", np.float64),
         ("order", np.int64),  # place in the waiting queue
         ("admission", np.int64),  # place in the running list
-        ("base", np.int64),  # DECODING: computed tokens after a step = its number - base
+        ("zero_step", np.int64),  # DECODING: computed tokens after a step = its number - zero_step
         ("finish_step", np.int64),  # DECODING: the step of its last token
         ("prompt", np.int32),
         ("output", np.int32),
@@ -178,7 +178,7 @@ class Engine(NamedTuple):
     buckets: Links
     """DECODING requests in one list per step in which they finish, modulo the number of lists."""
     block_demand: NDArray[np.int64]
-    """DECODING requests by (base modulo block size): who needs a block in which step."""
+    """DECODING requests by (zero_step modulo block size): who needs a block in which step."""
     heap: NDArray[np.int32]
     """Active adapters with waiting requests, the one whose first request came earliest on top."""
     batch: NDArray[np.int32]

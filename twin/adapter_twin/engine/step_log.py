@@ -71,7 +71,7 @@ def note_schedule(e: Engine) -> None:
         tokens = 1 if r[i].phase == DECODING else r[i].chunk
         if tokens > 0:
             note(e, SCHEDULED, i, tokens)
-        note(e, COMPUTED, i, s.step - r[i].base if r[i].phase == DECODING else r[i].computed)
+        note(e, COMPUTED, i, s.step - r[i].zero_step if r[i].phase == DECODING else r[i].computed)
         i = following(e.running, i)
     i = following(e.waiting, end)
     while i != end:
