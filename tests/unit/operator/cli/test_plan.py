@@ -194,3 +194,18 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_memory_that_does_not_suffice_is_explained_without_a_plan(adaptwin, spec, spec_text, tmp_path):
+    spec.write_text(
+        spec_text.replace("  adapters:", '  engine: {args: ["--gpu-memory-utilization=0.2"]}\n  adapters:')
+    )
+    text = adaptwin("plan", "-f", spec, "--report", tmp_path / "plan.html")
+    assert text.exit_code == 1
+    assert "✘ Rejected (OutOfMemory)" in text.stdout
+    assert "GiB per GPU are missing" in " ".join(text.stdout.split())
+    assert Page((tmp_path / "plan.html").read_text()).open == []
+    content = json.loads(adaptwin("plan", "-f", spec, "-o", "json").stdout)
+    assert content.keys() == FIELDS
+    assert (content["replicas"], content["pools"], content["assignment"]) == (0, [], {})
+    assert content["lower_bound"] is None

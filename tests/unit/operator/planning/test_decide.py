@@ -181,3 +181,30 @@ def test_reject_makes_a_decision_without_a_plan(request_for):
     assert isinstance(decision, Decision)
     assert decision.plan is None
     assert not decision.applicable
+
+
+def test_limits_below_one_replica_leave_no_plan(request_for, profile, believe):
+    double = type(profile).model_validate(profile.model_dump() | {"tensor_parallel_size": 2})
+    request = request_for(profile=double, limits=Limits(1, 6, max_gpus=1))
+    predictor = type(believe(0.0))(double, TRUE_CAPACITY)
+    decision = decide(request, predictor=predictor)
+    assert decision.plan is None
+    assert decision.verdict.reason == "ObjectivesUnreachable"
+    assert decision.verdict.missing_gpus >= 1
+    assert decision.lower_bound is not None
+    assert "place" in decision.timings
+
+
+def test_no_time_at_all_leaves_no_plan(request_for, believe):
+    ticks = iter([0.0] + [1e6] * 100)
+    decision = decide(request_for(), predictor=believe(TRUE_CAPACITY), clock=lambda: next(ticks))
+    assert decision.plan is None
+    assert decision.verdict.reason == "Timeout"
+
+
+def test_what_the_predictor_does_not_see_is_told_with_the_plan(request_for, believe):
+    """Slots are too few for the twin, whatever the belief: all repairs within the limits fail."""
+    objectives = Objectives(0.9, 0.0, ttft_s=0.001)
+    decision = decide(request_for(objectives=objectives), predictor=believe(1000.0))
+    assert decision.verdict.reason in {"LatencyObjective", "ObjectivesUnreachable"}
+    assert "time to first token" in decision.verdict.message
