@@ -55,8 +55,8 @@ lock: ## Pin anew what is installed (needs uv).
 accuracy: $(RUN_STAMP) ## Compare the twin with the measured runs of real GPUs.
 	$(BIN)/adaptwin twin validate
 
-bench: $(DEV_STAMP) ## Timings of the twin, the predictor and the placement.
-	$(BIN)/pytest tests/bench -s
+bench: $(DEV_STAMP) ## Timings of the twin, the predictor, the placement and of whole plans.
+	for bench in tests/bench/bench_*.py; do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
 
 clean: ## Remove the virtual environment and what tools left behind.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
