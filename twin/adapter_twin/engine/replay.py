@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Recording = Mapping[str, Any]
 Step = dict[str, Any]
 
+_LONG_ENOUGH_S: Final = 1e12
 _LISTS: Final = (
     "sched",
     "new",
@@ -101,6 +102,7 @@ def _recorded_engine(recording: Recording, log_size: int) -> tuple[Engine, list[
         np.array([index.get(arrival["adapter"], -1) for arrival in arrivals], dtype=np.int64),
         nothing,
         nothing,
+        duration_s=_LONG_ENOUGH_S,
         fixed_step_s=1.0,
         log_size=log_size,
         applied=_applied(recording["steps"], index),
