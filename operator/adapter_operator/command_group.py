@@ -53,7 +53,7 @@ class DeferringGroup(TyperGroup):
         return name, command, args[1:]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run; anything the user can mend is printed as one sentence."""
+        """Run; anything the user can mend is printed as one sentence each."""
         return report_errors(lambda: super(DeferringGroup, self).invoke(ctx))
 
 
@@ -62,7 +62,8 @@ def report_errors(run: Callable[[], Any]) -> Any:
     try:
         return run()
     except AdaptwinError as error:
-        typer.echo(f"error: {error}", err=True)
+        for problem in str(error).splitlines():
+            typer.echo(f"error: {problem}", err=True)
         raise typer.Exit(BAD_INPUT_EXIT_CODE) from error
 
 

@@ -164,6 +164,14 @@ def test_bad_input_is_one_sentence_that_names_the_field(adaptwin, spec, spec_tex
     assert "Traceback" not in result.stderr
 
 
+def test_each_of_several_faults_is_a_sentence_of_its_own(adaptwin, spec, spec_text):
+    spec.write_text(spec_text.replace("rank: 16", "rank: 12").replace('rate: "0.2"', 'rate: "-1"'))
+    lines = adaptwin("plan", "-f", spec).stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("error: spec.adapters[0].rank")
+    assert lines[1].startswith("error: spec.adapters[1].rate")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
