@@ -40,7 +40,7 @@ class PlanningSettings(_Group):
         grace_s: A process that overruns its own deadline by this long is killed.
     """
 
-    processes: int = Field(default=1, ge=1, le=64)
+    processes: int = Field(default=2, ge=1, le=64)
     grace_s: Seconds = 15.0
 
 

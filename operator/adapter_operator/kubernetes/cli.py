@@ -41,7 +41,7 @@ def run(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Objects reconciled at the same time.")] = 4,
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that plan and verify, one core each.")
-    ] = 1,
+    ] = 2,
     resync: Annotated[
         float, typer.Option(min=1.0, help="Seconds after which all is looked at again.")
     ] = 300.0,

@@ -140,3 +140,20 @@ def test_examples_are_applied_within_seconds(kubernetes, operator, capsys, examp
             f"\n{example}: spec applied → objects applied in {applied_s:.2f} s, {line['seconds']}\n"
         )
     assert kubernetes.get("adep", name)["status"]["replicas"] == 1
+
+
+def test_five_hundred_adapters_are_applied_within_seconds(kubernetes, operator, make_deployment, capsys):
+    item = make_deployment("many", adapters=500, rate="0.02", verification={"horizon": "1h", "seeds": 2})
+    started = time.monotonic()
+    kubernetes.apply(item)
+    kubernetes.eventually(lambda: kubernetes.list("statefulsets", "many"))
+    applied_s = time.monotonic() - started
+    kubernetes.eventually(lambda: kubernetes.condition("many", "Verified"), ("True", "TwinVerified"))
+    [line] = operator.decisions(kubernetes.namespace)
+    size = len(json.dumps(kubernetes.get("adep", "many")))
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n500 adapters: spec applied → objects applied in {applied_s:.2f} s, {line['seconds']}; "
+            f"the object has {size / 1024:.0f} KiB\n"
+        )
+    assert size < 256 * 1024

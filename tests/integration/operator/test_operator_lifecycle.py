@@ -1,6 +1,8 @@
 """Deletion, restarts, failover, and objects that do not wait for one another."""
 
+import socket
 import time
+import urllib.request
 
 import pytest
 
@@ -123,3 +125,58 @@ def test_one_object_in_trouble_does_not_hold_up_another(kubernetes, start_operat
     kubernetes.eventually(lambda: kubernetes.list("statefulsets", "refused"))
     kubernetes.eventually(lambda: kubernetes.condition("refused", "Degraded"), ("False", "AsExpected"))
     assert operator.process.poll() is None
+
+
+def test_planning_one_object_does_not_hold_up_another(kubernetes, own_operator, make_deployment):
+    long = {"horizon": "24h", "seeds": 20, "timeout": "1h"}
+    kubernetes.apply(make_deployment("thorough", adapters=200, rate="0.1", verification=long))
+    kubernetes.eventually(lambda: kubernetes.condition("thorough", "Verified"), ("Unknown", "Verifying"))
+    kubernetes.apply(make_deployment("quick"))
+    kubernetes.eventually(lambda: kubernetes.condition("quick", "Verified"), ("True", "TwinVerified"))
+    assert kubernetes.condition("thorough", "Verified") == ("Unknown", "Verifying")
+    assert own_operator.stop() == 0, "it does not wait for a decision that nobody will hear"
+
+
+def test_an_edit_during_a_decision_is_what_counts(kubernetes, own_operator, make_deployment):
+    long = {"horizon": "24h", "seeds": 1, "timeout": "1h"}
+    kubernetes.apply(make_deployment("llama", adapters=100, rate="0.1", verification=long))
+    kubernetes.eventually(lambda: kubernetes.condition("llama", "Verified"), ("Unknown", "Verifying"))
+    kubernetes.apply(make_deployment("llama", adapters=3))
+    kubernetes.eventually(lambda: kubernetes.condition("llama", "Verified"), ("True", "TwinVerified"))
+    status = kubernetes.get("adep", "llama")["status"]
+    assert (status["adapters"], status["plan"]["generation"]) == (3, 1), (
+        "the first plan never came into force"
+    )
+    assert own_operator.process.poll() is None
+
+
+def test_it_serves_liveness_and_metrics(kubernetes, start_operator, make_deployment):
+    liveness, metrics = free_port(), free_port()
+    operator = start_operator(
+        "--bind-address=127.0.0.1", f"--liveness-port={liveness}", f"--metrics-port={metrics}"
+    )
+    kubernetes.apply(make_deployment("llama"))
+    kubernetes.eventually(lambda: kubernetes.condition("llama", "Verified"), ("True", "TwinVerified"))
+    assert fetch(f"http://127.0.0.1:{liveness}/healthz")
+    text = kubernetes.eventually(lambda: with_object(fetch(f"http://127.0.0.1:{metrics}/metrics")))
+    labels = f'name="llama",namespace="{kubernetes.namespace}"'
+    assert f"adaptwin_adapters{{{labels}}} 4.0" in text
+    assert f"adaptwin_planned_replicas{{{labels}}} 1.0" in text
+    assert 'adaptwin_decisions_total{reason="",verdict="Verified"} 1.0' in text
+    assert "adaptwin_leader 1.0" in text
+    assert operator.process.poll() is None
+
+
+def with_object(text):
+    return text if "adaptwin_adapters{" in text else ""
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=5.0) as answer:
+        return answer.read().decode()

@@ -16,7 +16,7 @@ def test_defaults():
             "backoff_initial_s": 0.5,
             "backoff_maximum_s": 300.0,
         },
-        "planning": {"processes": 1, "grace_s": 15.0},
+        "planning": {"processes": 2, "grace_s": 15.0},
         "leader": {
             "enabled": True,
             "name": "adaptwin-operator",
