@@ -83,8 +83,9 @@ def plan(
 ) -> None:
     """Find the fewest GPUs that serve the adapters within their objectives, verified by the digital twin.
 
-    Needs no cluster and changes nothing. Exit code 0: verified; 1: rejected (the best effort is shown all the
-    same); 2: bad input.
+    Needs no cluster and changes nothing.
+
+    Exit code 0: verified; 1: rejected, and the best effort is shown all the same; 2: bad input.
     """
     from adapter_operator.plan_command import PlanOptions, run  # noqa: PLC0415 - keeps --help quick
 
