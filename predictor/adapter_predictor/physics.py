@@ -37,12 +37,16 @@ LOAD_COLUMNS: Final = (
     "largest_batch",
     "connections",
     "recomputed",
+    "load_s",
 )
 """What `steady_states` takes for each load beside its rates: means of prompt and output, KV tokens that a
 running request holds, adapter slots and their rank, requests that can run at once, open requests at which
-clients stop connecting, and prompts that are computed again per request while the KV cache is full."""
+clients stop connecting, prompts computed again per request while the KV cache is full, and seconds to
+load one adapter."""
 
-_PROMPT, _OUTPUT, _HELD, _SLOTS, _RANK, _LARGEST_BATCH, _CONNECTIONS, _RECOMPUTED = range(len(LOAD_COLUMNS))
+_PROMPT, _OUTPUT, _HELD, _SLOTS, _RANK, _LARGEST_BATCH, _CONNECTIONS, _RECOMPUTED, _LOAD_S = range(
+    len(LOAD_COLUMNS)
+)
 
 _NO_RATE: Final = 1e-9
 _BINS: Final = 64
@@ -50,11 +54,13 @@ _BINS_PER_DECADE: Final = 8
 _LOWEST_RATE_LOG10: Final = -6.0
 _BATCH_BISECTIONS: Final = 24
 _WAIT_BISECTIONS: Final = 20
-_ROUNDS: Final = 6
+_ROUNDS: Final = 8
 _BACKLOG_EFFECT: Final = 1.0
 _MOST_BUSY: Final = 30.0
 _FULLNESS_POWER: Final = 16.0
-_CROWDING_POWER: Final = 0.25
+_CHAIN: Final = 0.8
+_CHAIN_POWER: Final = 0.6
+_MOST_LOADING: Final = 0.6
 
 
 @njit(nogil=True, cache=True)
@@ -176,18 +182,41 @@ def _slot_wait_s(mix: FloatArray, stay_s: float, slots: float) -> float:
 
 
 @njit(nogil=True, cache=True)
-def _request_wait_s(mix: FloatArray, stay_s: float, wait_s: float) -> float:
+def _request_wait_s(mix: FloatArray, stay_s: float, wait_s: float, slots: float) -> float:
     """Seconds that a request waits for its adapter's slot, on average over all requests.
 
     Of an adapter's requests, those wait that arrive before it has its slot: the first for all of `wait_s`,
-    the others for half of it on average.
+    the others for half of it on average. Where no wait is long enough, adapters have a slot only for the part
+    of the time that there are slots for.
     """
     waited = 0.0
+    granted = min(1.0, slots / max(_slots_held(mix, stay_s, wait_s), _NO_RATE))
     for rate, count in mix:
         backlog = 1.0 + rate * wait_s
-        late = backlog / (backlog + rate * _busy_s(rate, stay_s, wait_s))
+        busy = _busy_s(rate, stay_s, wait_s)
+        late = 1.0 - granted * rate * busy / (backlog + rate * busy)
         waited += count * rate * late * wait_s * (0.5 + 0.5 / backlog)
     return float(waited / _rate(mix))
+
+
+@njit(nogil=True, cache=True)
+def _loading(mix: FloatArray, load: FloatArray, stay_s: float, wait_s: float) -> float:
+    """Share of the time for which the engine stands still to load adapters into slots.
+
+    Adapters that idle in spare slots need no loading. Where none are spare, one new adapter pushes out
+    another that is needed in the same step, and so on: the more slots, the longer the chain of loads.
+    """
+    adapters, taken = 0.0, 0.0
+    for rate, count in mix:
+        adapters += count
+        taken += count / (1.0 / rate + wait_s + _busy_s(rate, stay_s, wait_s))
+    active = min(load[_SLOTS], _slots_held(mix, stay_s, wait_s))
+    if adapters <= load[_SLOTS]:
+        return 0.0
+    absent = (adapters - load[_SLOTS]) / (adapters - active)
+    longest_chain = max(1.0, _CHAIN * load[_SLOTS] ** _CHAIN_POWER)
+    chain = 1.0 + (longest_chain - 1.0) * (active / load[_SLOTS]) ** _FULLNESS_POWER
+    return float(min(_MOST_LOADING, taken * absent * chain * load[_LOAD_S]))
 
 
 @njit(nogil=True, cache=True)
@@ -195,19 +224,18 @@ def _steady_state(c: FloatArray, load: FloatArray, mix: FloatArray, out: FloatAr
     """Write the steady state of one load into `out`; batch, slots and queues are solved for in turn."""
     total = _rate(mix)
     waiting, wait, delay = 0.0, 0.0, 0.0
-    batch, itl, capacity, served_by_slots = 0.0, 0.0, 0.0, 1.0
+    batch, itl, capacity, served_by_slots, slowdown = 0.0, 0.0, 0.0, 1.0, 1.0
     for _ in range(_ROUNDS):
         arriving = total * served_by_slots
         full = load[_LARGEST_BATCH]
-        capacity = full / (load[_OUTPUT] * _decode_step_s(c, load, mix, full, waiting))
-        batch = _batch(c, load, mix, arriving, waiting)
-        itl = _decode_step_s(c, load, mix, batch, waiting)
+        capacity = full / (load[_OUTPUT] * slowdown * _decode_step_s(c, load, mix, full, waiting))
+        batch = _batch(c, load, mix, arriving * slowdown, waiting)
+        itl = slowdown * _decode_step_s(c, load, mix, batch, waiting)
         stay = load[_OUTPUT] * itl
         wait = _slot_wait_s(mix, stay, load[_SLOTS])
-        delay = _request_wait_s(mix, stay, wait)
-        crowding = load[_SLOTS] / max(load[_SLOTS], _slots_held(mix, stay, wait))
-        waited = min(delay / HORIZON_S, 1.0)
-        served_by_slots = 0.5 * served_by_slots + 0.5 * (1.0 - waited) * crowding**_CROWDING_POWER
+        slowdown = 0.5 * slowdown + 0.5 / (1.0 - _loading(mix, load, stay, wait))
+        delay = _request_wait_s(mix, stay, wait, load[_SLOTS])
+        served_by_slots = 0.5 * served_by_slots + 0.5 * (1.0 - min(delay / HORIZON_S, 1.0))
         queue = 0.5 * HORIZON_S * max(total - capacity, 0.0) + arriving * delay
         waiting = 0.5 * waiting + 0.5 * min(load[_CONNECTIONS], queue)
     served_by_engine = min(1.0, capacity / total)

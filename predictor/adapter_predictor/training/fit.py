@@ -53,14 +53,16 @@ SCALES: Final[dict[TargetName, str]] = {
 class _Problem:
     """One regression: features, and the target over its scale; rows without a target are left out.
 
-    Latencies range over orders of magnitude, so that their trees average logarithms of the ratio.
+    Latencies range over orders of magnitude, so that their trees average logarithms of the ratio. No
+    prediction exceeds `most`.
     """
 
     x: FloatArray
     scale: FloatArray
     target: FloatArray
     monotone: NDArray[np.int8]
-    logarithmic: bool
+    logarithmic: bool = False
+    most: float = np.inf
 
     @property
     def label(self) -> FloatArray:
@@ -70,11 +72,11 @@ class _Problem:
 
     def part(self, rows: NDArray[np.intp]) -> "_Problem":
         """The same with some of the rows."""
-        return _Problem(self.x[rows], self.scale[rows], self.target[rows], self.monotone, self.logarithmic)
+        return replace(self, x=self.x[rows], scale=self.scale[rows], target=self.target[rows])
 
     def prediction(self, label: FloatArray) -> FloatArray:
         """The target that labels stand for, shape (n)."""
-        return self.scale * (np.exp(label) if self.logarithmic else label)
+        return np.minimum(self.scale * self.factors(label), self.most)
 
     def factors(self, labels: FloatArray) -> FloatArray:
         """What labels multiply the scale with."""
@@ -137,7 +139,12 @@ def _fitted(name: TargetName, x: FloatArray, target: FloatArray) -> TargetModel:
     known = np.isfinite(target)
     scale = x[known, FEATURE_INDEX[scale_name]]
     problem = _Problem(
-        _visible(name, x[known]), scale, target[known], _monotone(name), logarithmic=name in LATENCIES
+        _visible(name, x[known]),
+        scale,
+        target[known],
+        _monotone(name),
+        logarithmic=name in LATENCIES,
+        most=1.0 if name == "served_fraction" else np.inf,
     )
     table = [_depth_score(problem, depth) for depth in DEPTHS]
     least = min(score.mean_absolute_error for score in table)
