@@ -3,6 +3,7 @@
 import typer
 
 from adapter_twin.calibration.cli import calibrate
+from adapter_twin.profile.cli import derive, profiles
 from adapter_twin.run_command import run
 from adapter_twin.validation.cli import validate
 
@@ -12,3 +13,5 @@ app = typer.Typer(
 app.command()(run)
 app.command()(calibrate)
 app.command()(validate)
+app.command()(derive)
+app.command()(profiles)
