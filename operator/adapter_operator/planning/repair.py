@@ -59,7 +59,7 @@ def repairs(
     if verdict.reason == "OutOfMemory":
         yield _other_slots(plan, verdict, adjustment)
         return
-    if _hopeless(verdict) and plan.replicas >= allowed_replicas(request):
+    if hopeless(verdict) and plan.replicas >= allowed_replicas(request):
         return
     for kind in _order(verdict, adjustment.kind):
         if kind == "headroom":
@@ -80,17 +80,17 @@ def failing_replicas(verdict: Verdict) -> Sequence[ReplicaFigures]:
     return [figures for figures in verdict.replicas if figures.name in verdict.failing] or verdict.replicas
 
 
+def hopeless(verdict: Verdict) -> bool:
+    """Whether too much is missing (copies of an adapter, say) for anything but another replica."""
+    return verdict.margin is None or verdict.margin < -HOPELESS_SHORTFALL
+
+
 def _order(verdict: Verdict, last: Kind) -> tuple[Kind, ...]:
     """The ladder from the rung after the last; straight to another replica where far too little is served."""
-    if _hopeless(verdict) and last != "replica":
+    if hopeless(verdict) and last != "replica":
         return ("replica", "headroom", "slots")
     start = LADDER.index(last) + 1 if last in LADDER else 0
     return (*LADDER[start:], *LADDER[:start])
-
-
-def _hopeless(verdict: Verdict) -> bool:
-    """Whether too much is missing (copies of an adapter, say) for anything but another replica."""
-    return verdict.margin is None or verdict.margin < -HOPELESS_SHORTFALL
 
 
 def _more_headroom(request: PlanningRequest, verdict: Verdict, adjustment: Adjustment) -> Adjustment:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from adapter_operator.planning.deadline import Clock, Deadline
 from adapter_operator.planning.decision import Attempt
 from adapter_operator.planning.loads import demanded_loads
-from adapter_operator.planning.repair import Adjustment, allowed_replicas, repairs
+from adapter_operator.planning.repair import Adjustment, allowed_replicas, hopeless, repairs
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Envelope, Verdict
 from adapter_operator.planning.verify import Verifier
@@ -25,8 +25,8 @@ UNLIMITED_REPLICAS = 10_000
 ENVELOPE_SCALES = (1.1, 1.25)
 """Multiples of the verified rates at which a verified plan is tried once more."""
 
-ENVELOPE_BUDGET_S = 2.0
-"""Only plans that were verified within this time are tried at other rates."""
+ENVELOPE_REPLICA_HOURS = 6.0
+"""Only plans of so many simulated replica hours are tried at other rates: unlike a clock, always the same."""
 
 PLACEMENT_PART = 0.5
 """Of the time that is left a placement may take this much: what it finds must be verified too."""
@@ -91,12 +91,16 @@ class PlanSearch:
     def try_fewer_replicas(self, verified: Attempt) -> None:
         """The predictor may have been too careful: ask the twin whether one replica less would do."""
         fewer = verified.plan.replicas - 1
-        rejected = [a.plan.replicas for a in self.attempts if not a.verdict.verified]
-        if fewer < self.request.limits.min_replicas or fewer in rejected or self.deadline.expired:
+        rejected = [a for a in self.attempts if not a.verdict.verified and a.plan.replicas == fewer]
+        if len(self.attempts) >= MAX_ATTEMPTS or any(hopeless(a.verdict) for a in rejected):
             return
+        if fewer < self.request.limits.min_replicas or self.deadline.expired:
+            return
+        pools = [pool for attempt in rejected for pool in attempt.plan.pools]
         adjustment = Adjustment(
             kind="fewer",
             because=f"{plural(verified.plan.replicas, 'replica')} may be one too many",
+            excluded_slots=frozenset((pool.max_loras, pool.max_lora_rank) for pool in pools),
             max_replicas=fewer,
         )
         placement = self._place(adjustment, adjustment.limits(self.request.limits))
@@ -116,10 +120,11 @@ class PlanSearch:
         return (replicas - most) * self.request.profile.tensor_parallel_size
 
     def envelope(self, verified: Attempt) -> Envelope:
-        """How far the rates may grow: a few multiples, one seed each, and only where verifying was quick."""
+        """How far the rates may grow: a few multiples, one seed each, and only of small plans."""
         reached = self.request.demand_factor
+        hours = verified.plan.replicas * self.request.verification.horizon_s / 3600.0
         for scale in ENVELOPE_SCALES:
-            if self.stages.seconds["verify"] > ENVELOPE_BUDGET_S or self.deadline.expired:
+            if hours > ENVELOPE_REPLICA_HOURS or self.deadline.expired:
                 break
             tried = self.request.demand_factor * scale
             if not self._verify(self._scaled(scale), verified.plan, stage="envelope").verified:

@@ -114,6 +114,29 @@ def test_one_replica_less_is_not_taken_where_the_twin_rejects_it(request_for, be
     assert decision.applicable
 
 
+def test_fewer_replicas_with_other_slots_are_tried_where_the_first_slots_failed(
+    request_for, believe, scripted
+):
+    failed = []
+
+    def only_other_slots(plan):
+        failed.append(plan.pools[0].max_loras)
+        return "Starvation" if plan.replicas == 1 and plan.pools[0].max_loras == failed[0] else ""
+
+    decision = decide(request_for(), predictor=believe(11.5), verifier=scripted(only_other_slots))
+    assert [attempt.plan.replicas for attempt in decision.attempts] == [1, 2, 1]
+    assert decision.plan.replicas == 1
+    assert decision.plan.pools[0].max_loras != failed[0]
+
+
+def test_large_plans_are_not_simulated_at_other_rates(request_for, believe, scripted):
+    long = VerificationSettings(horizon_s=7 * 3600.0, seeds=1, timeout_s=300.0)
+    verifier = scripted(lambda _: "")
+    decision = decide(request_for(verification=long), predictor=believe(TRUE_CAPACITY), verifier=verifier)
+    assert len(verifier.asked) == 1
+    assert decision.verdict.envelope.fails_at is None
+
+
 def test_time_that_runs_out_is_a_typed_rejection(request_for, believe):
     ticks = iter(range(0, 10_000_000, 1000))
     decision = decide(request_for(), predictor=believe(TRUE_CAPACITY), clock=lambda: float(next(ticks)))
