@@ -53,15 +53,17 @@ class KubernetesCluster:
         if resource is None or resource["metadata"].get("deletionTimestamp"):
             return None
         uid = resource["metadata"]["uid"]
-        stateful_sets, config_maps, documents = await asyncio.gather(
+        engines = names.owned_selector(key.name, names.ENGINE_ROLE)
+        stateful_sets, config_maps, pods, documents = await asyncio.gather(
             self._owned(STATEFUL_SETS, key, uid),
             self._owned(CONFIG_MAPS, key, uid),
+            self._objects.list(PODS, key.namespace, labels=engines),
             self._documents(key.namespace, resource["spec"]),
         )
         return Observed(
             key=key,
             resource=resource,
-            pools=observed_pools(stateful_sets, config_maps),
+            pools=observed_pools(stateful_sets, config_maps, pods),
             plans=plan_records(config_maps),
             documents=documents,
         )

@@ -1,7 +1,7 @@
 """From objects of the API server to what the reconcile loop observes. Pure."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from adapter_operator.kubernetes.manifests import names
@@ -25,15 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 def observed_pools(
-    stateful_sets: Iterable[Manifest], config_maps: Iterable[Manifest]
+    stateful_sets: Iterable[Manifest], config_maps: Iterable[Manifest], pods: Collection[Manifest]
 ) -> tuple[ObservedPool, ...]:
-    """The pools: their replicas from StatefulSets, what they serve from assignment ConfigMaps."""
+    """The pools: their replicas from StatefulSets and pods, what they serve from assignment ConfigMaps."""
     assignments = {
         _label(manifest, names.POOL_LABEL): _assignments(manifest)
         for manifest in config_maps
         if _label(manifest, names.ROLE_LABEL) == names.ASSIGNMENT_ROLE
     }
-    states = sorted((_state(manifest) for manifest in stateful_sets), key=lambda state: state.name)
+    states = sorted((_state(manifest, pods) for manifest in stateful_sets), key=lambda state: state.name)
     return tuple(ObservedPool(state, assignments.get(state.name, {})) for state in states)
 
 
@@ -65,14 +65,30 @@ def _label(manifest: Manifest, label: str) -> str:
     return str(manifest["metadata"].get("labels", {}).get(label, ""))
 
 
-def _state(stateful_set: Manifest) -> PoolState:
-    status = stateful_set.get("status", {})
+def _state(stateful_set: Manifest, pods: Iterable[Manifest]) -> PoolState:
+    """A pool's replicas; its status knows how many are ready, but only the pods themselves know which."""
+    uid, status = stateful_set["metadata"]["uid"], stateful_set.get("status", {})
+    ready = frozenset(_ordinal(pod) for pod in pods if names.owned_by(pod, uid) and _ready(pod))
     return PoolState(
         name=_label(stateful_set, names.POOL_LABEL),
         replicas=stateful_set["spec"].get("replicas", 1),
         pods=status.get("replicas", 0),
-        ready=status.get("readyReplicas", 0),
+        ready=len(ready),
+        ready_ordinals=ready,
     )
+
+
+def _ordinal(pod: Manifest) -> int:
+    """The last part of the name that a StatefulSet gave its pod."""
+    return int(pod["metadata"]["name"].rpartition("-")[2])
+
+
+def _ready(pod: Manifest) -> bool:
+    """Whether a pod serves, and is to go on serving."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
 def _assignments(config_map: Manifest) -> dict[int, str]:

@@ -31,12 +31,21 @@ class PoolState:
         replicas: How many replicas it was told to have.
         pods: How many pods it really has, those that are terminating included.
         ready: How many of them are ready.
+        ready_ordinals: Which of them are; the lowest where None. A pool that shrinks loses its highest ones,
+            whether or not the lower ones are ready.
     """
 
     name: str
     replicas: int
     pods: int
     ready: int
+    ready_ordinals: frozenset[int] | None = None
+
+    def ready_of(self, replicas: int) -> int:
+        """How many of the first so many replicas are ready."""
+        if self.ready_ordinals is None:
+            return min(self.ready, replicas)
+        return sum(ordinal < replicas for ordinal in self.ready_ordinals)
 
     @property
     def occupied(self) -> int:
@@ -94,7 +103,7 @@ class _Rollout:
     @property
     def ready(self) -> int:
         """Wanted replicas that are ready."""
-        return sum(min(self.present[name].ready, self.kept(name)) for name in self.present)
+        return sum(pool.ready_of(self.kept(name)) for name, pool in self.present.items())
 
     @property
     def settled(self) -> bool:

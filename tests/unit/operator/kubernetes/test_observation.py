@@ -21,19 +21,34 @@ def stored_plan(generation, text=None):
     return labelled(names.PLAN_ROLE, annotations=annotations) | {"data": data}
 
 
+def engine(ordinal, *, ready=True, owner="pool-uid", **metadata):
+    condition = {"type": "Ready", "status": str(ready)}
+    owners = [{"kind": "StatefulSet", "uid": owner}]
+    named = {"name": f"llama-p-1-{ordinal}", "ownerReferences": owners}
+    return {"metadata": named | metadata, "status": {"conditions": [condition]}}
+
+
 def test_a_stateful_set_that_was_just_made_has_no_pods_yet():
-    item = labelled(names.ENGINE_ROLE) | {"spec": {"replicas": 2}}
-    assert observed_pools([item], [])[0].state == PoolState("p-1", 2, 0, 0)
+    item = labelled(names.ENGINE_ROLE, uid="pool-uid") | {"spec": {"replicas": 2}}
+    assert observed_pools([item], [], [])[0].state == PoolState("p-1", 2, 0, 0, frozenset())
+
+
+def test_those_pods_are_ready_that_say_so_and_are_to_stay():
+    """What a StatefulSet's status counts as ready may be any ordinal, and may be going already."""
+    item = labelled(names.ENGINE_ROLE, uid="pool-uid") | {
+        "spec": {"replicas": 4},
+        "status": {"replicas": 4, "readyReplicas": 3},
+    }
+    going, foreign = engine(2, deletionTimestamp="now"), engine(0, owner="another")
+    pods = [engine(0, ready=False), engine(1), going, engine(3), foreign]
+    assert observed_pools([item], [], pods)[0].state == PoolState("p-1", 4, 4, 2, frozenset({1, 3}))
 
 
 def test_pools_have_what_is_published_for_them():
-    item = labelled(names.ENGINE_ROLE) | {
-        "spec": {"replicas": 2},
-        "status": {"replicas": 2, "readyReplicas": 1},
-    }
+    item = labelled(names.ENGINE_ROLE, uid="pool-uid") | {"spec": {"replicas": 2}}
     assignment = labelled(names.ASSIGNMENT_ROLE) | {"data": {"0": "zero", "1": "one", "note": "?"}}
-    [pool] = observed_pools([item], [assignment, stored_plan(1)])
-    assert (pool.state, pool.assignments) == (PoolState("p-1", 2, 2, 1), {0: "zero", 1: "one"})
+    [pool] = observed_pools([item], [assignment, stored_plan(1)], [])
+    assert pool.assignments == {0: "zero", 1: "one"}
 
 
 def test_the_highest_generation_is_in_force_and_nonsense_is_skipped(caplog):

@@ -22,6 +22,15 @@ def test_everything_ready_is_complete():
     assert (step.complete, step.retire, step.replicas) == (True, (), {"a": 2})
 
 
+def test_a_pool_does_not_shrink_to_replicas_that_are_not_ready():
+    """The highest ordinals go first: here the only one that serves."""
+    pool = PoolState("a", 2, 2, 1, frozenset({1}))
+    step = next_step([PoolTarget("a", 1)], [pool], max_surge_gpus=1, previous_replicas=2)
+    assert (step.replicas, step.ready, step.complete) == ({"a": 2}, 0, False)
+    recovered = PoolState("a", 2, 2, 2, frozenset({0, 1}))
+    assert next_step([PoolTarget("a", 1)], [recovered], previous_replicas=2).replicas == {"a": 1}
+
+
 def test_a_new_pool_is_ready_before_the_old_one_goes():
     target = [PoolTarget("new", 1)]
     first = next_step(target, [running("old", 1)], max_surge_gpus=1, previous_replicas=1)
