@@ -49,6 +49,8 @@ _PROMPT, _OUTPUT, _HELD, _SLOTS, _RANK, _LARGEST_BATCH, _CONNECTIONS, _RECOMPUTE
 )
 
 _NO_RATE: Final = 1e-9
+"""Requests/s that are none: one in thirty years."""
+
 _BINS: Final = 64
 _BINS_PER_DECADE: Final = 8
 _LOWEST_RATE_LOG10: Final = -6.0
@@ -68,7 +70,7 @@ def _bin_rates(rates: FloatArray, mix: FloatArray) -> int:
     """Put adapters of like rates together: rows (mean rate, adapters) of `mix`; returns how many rows."""
     mix[:] = 0.0
     for rate in rates:
-        if rate > 0.0:
+        if rate > _NO_RATE:
             index = int((np.log10(rate) - _LOWEST_RATE_LOG10) * _BINS_PER_DECADE)
             index = min(max(index, 0), _BINS - 1)
             mix[index, 0] += rate
@@ -276,7 +278,7 @@ def mixes(rates: FloatArray, offsets: NDArray[np.int64]) -> FloatArray:
     for i in range(offsets.size - 1):
         count, total, squares, top = 0.0, 0.0, 0.0, 0.0
         for rate in rates[offsets[i] : offsets[i + 1]]:
-            if rate > 0.0:
+            if rate > _NO_RATE:
                 count += 1.0
                 total += rate
                 squares += rate * rate

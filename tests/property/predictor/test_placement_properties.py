@@ -8,7 +8,7 @@ from adapter_predictor.load import LoadBatch, ReplicaLoad
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, place
 
 TOKENS = (222.62, 194.52)
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite

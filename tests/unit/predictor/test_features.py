@@ -44,7 +44,7 @@ def test_what_a_person_would_count(function, load):
 
 
 def test_adapters_without_traffic_change_nothing_but_memory(function, load):
-    silent = dataclasses.replace(load, rates=(*load.rates, 0.0, 0.0))
+    silent = dataclasses.replace(load, rates=(*load.rates, 0.0, 1e-300))
     assert np.array_equal(function.vector(silent), function.vector(load))
 
 
@@ -82,12 +82,13 @@ def test_the_steady_state_knows_idle_from_overload(function, load):
 
 
 def test_too_few_slots_make_adapters_wait(function, load):
+    light = load.scaled(0.3)
     waits = [
-        named(function, dataclasses.replace(load, max_loras=slots))["slot_wait"]
-        for slots in (8, 16, 32, 64, 96)
+        named(function, dataclasses.replace(light, max_loras=slots))["slot_wait"] for slots in (8, 16, 32, 64)
     ]
     assert waits == sorted(waits, reverse=True)
     assert waits[0] > 100.0
+    assert waits[-1] == 0.0
 
 
 def test_long_outputs_hold_more_than_their_share(profile):

@@ -6,8 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from adapter_predictor.artifact import TARGETS, parse_artifact
+from adapter_predictor.artifact import TARGETS, parse_artifact, read_artifact
+from adapter_predictor.cli import app
 from adapter_predictor.errors import DatasetError
 from adapter_predictor.features import FEATURE_INDEX, FEATURES
 from adapter_predictor.load import LoadBatch
@@ -94,6 +96,17 @@ def test_leaves_have_enough_samples_and_ordered_bounds(trained):
         assert tree.samples[leaves].min() >= LEAF_SAMPLES
         assert (tree.low <= tree.value).all()
         assert (tree.value <= tree.high).all()
+
+
+def test_the_command_trains_and_writes_what_it_trained(dataset, trained, profile, tmp_path):
+    (tmp_path / "manifest.json").write_text(dataset.manifest.model_dump_json())
+    lines = [sample.model_dump_json() + "\n" for sample in dataset.samples]
+    (tmp_path / "samples.jsonl").write_text("".join(lines))
+    out = tmp_path / "artifact.json"
+    arguments = ["train", "-p", profile.name, "--dataset", str(tmp_path), "--out", str(out)]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "Depth against accuracy" in done.output
+    assert read_artifact(out) == trained
 
 
 def test_training_is_deterministic_and_its_artifact_reads_back(trained, dataset, profile):
