@@ -92,7 +92,7 @@ class PlanSearch:
         """The predictor may have been too careful: ask the twin whether one replica less would do."""
         fewer = verified.plan.replicas - 1
         rejected = [a for a in self.attempts if not a.verdict.verified and a.plan.replicas == fewer]
-        if len(self.attempts) >= MAX_ATTEMPTS or any(hopeless(a.verdict) for a in rejected):
+        if len(self.attempts) >= MAX_ATTEMPTS or (rejected and all(hopeless(a.verdict) for a in rejected)):
             return
         if fewer < self.request.limits.min_replicas or self.deadline.expired:
             return
