@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from adapter_twin.engine.replay import replay
 
 FOLDER = Path(os.environ.get("ADAPTWIN_CONFORMANCE", Path(__file__).parents[1] / "data" / "conformance"))
