@@ -58,16 +58,19 @@ def request_from_spec(
         arrivals=_arrivals(spec.traffic.arrivals),
         tokens=_token_means(spec, base),
         present=present,
-        engine=engine_fingerprint(spec),
+        engine=engine_fingerprint(spec, base),
     )
 
 
-def engine_fingerprint(spec: Spec) -> str:
+def engine_fingerprint(spec: Spec, profile: Profile) -> str:
     """Changes exactly when the user changes something that an engine must be restarted for.
 
-    Fields at their defaults are left out: a release that adds one restarts nothing.
+    Fields at their defaults are left out: a release that adds one restarts nothing. Nor does one that calibrates
+    a shipped profile anew; the user's own profile counts by the engine settings that it decides.
     """
+    own = {field: getattr(profile.engine, field) for field in ("version", *_SIMULATED_ARGUMENTS)}
     configured = {
+        "profile": spec.profile.name or own | {"tensor_parallel_size": profile.tensor_parallel_size},
         "model": spec.model.model_dump(mode="json", exclude_defaults=True),
         "engine": spec.engine.model_dump(mode="json", exclude_defaults=True),
     }

@@ -5,7 +5,10 @@ from adapter_operator.errors import SpecError
 from adapter_operator.planning import request_from_spec
 from adapter_operator.planning.from_spec import engine_fingerprint
 from adapter_predictor.placement import TokenMeans
+from adapter_twin.profile import load_profile
 from adapter_twin.workload import GammaBurst, Poisson
+
+PROFILE = load_profile("llama-3.1-8b-instruct-h100-64gb")
 
 SPEC = """
 apiVersion: adaptwin.io/v1alpha1
@@ -79,11 +82,29 @@ def test_engine_arguments_that_the_twin_knows_change_the_profile():
     assert changed.engine != plain.engine
 
 
+def fingerprint(extra="priority: 0", profile=PROFILE):
+    return engine_fingerprint(deployment(extra).spec, profile)
+
+
 def test_only_the_engine_changes_its_fingerprint():
-    plain = engine_fingerprint(deployment().spec)
-    assert engine_fingerprint(deployment("scaling: {maxReplicas: 3}").spec) == plain
-    assert engine_fingerprint(deployment("engine: {}").spec) == plain
-    assert engine_fingerprint(deployment("engine: {image: example/vllm:1}").spec) != plain
+    assert fingerprint("scaling: {maxReplicas: 3}") == fingerprint()
+    assert fingerprint("engine: {}") == fingerprint()
+    assert fingerprint("engine: {image: example/vllm:1}") != fingerprint()
+
+
+def with_own_profile(profile):
+    spec = deployment().spec
+    source = spec.profile.model_validate({"configMap": {"name": "profiles", "key": "mine.json"}})
+    return engine_fingerprint(spec.model_copy(update={"profile": source}), profile)
+
+
+def test_a_profile_changes_the_fingerprint_by_what_engines_are_started_with():
+    shorter = PROFILE.model_copy(update={"engine": PROFILE.engine.model_copy(update={"max_model_len": 8192})})
+    wider = PROFILE.model_copy(update={"tensor_parallel_size": 2})
+    again = PROFILE.model_copy(update={"safety_margin_percent": 7})
+    assert len({with_own_profile(each) for each in (PROFILE, shorter, wider)}) == 3
+    assert with_own_profile(again) == with_own_profile(PROFILE), "calibrating anew restarts nothing"
+    assert fingerprint(profile=shorter) == fingerprint(), "nor does a release that ships another one"
 
 
 def test_more_adapters_join_and_must_be_new():
