@@ -106,7 +106,7 @@ class Reconciler:
             account, decision = await self._planned(account, intent)
             judged = self._remember(account.observed, intent, decision)
             fresh = await self._ports.cluster.observe(key)
-            if fresh is None or fresh.generation != account.observed.generation:
+            if fresh is None or not fresh.asks_the_same_as(account.observed):
                 return None
             account = replace(account, observed=fresh)
         return replace(account, judged=judged, record=_record_after(account, judged, intent))

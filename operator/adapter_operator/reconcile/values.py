@@ -86,6 +86,10 @@ class Observed:
         """The plan in force."""
         return self.plans[0] if self.plans else None
 
+    def asks_the_same_as(self, earlier: "Observed") -> bool:
+        """Whether it is still that object with that spec, and not a namesake made since."""
+        return (self.uid, self.generation) == (earlier.uid, earlier.generation)
+
 
 @dataclass(frozen=True)
 class DesiredPool:
@@ -143,8 +147,8 @@ class EngineProblem:
 
     @property
     def lacks_gpus(self) -> bool:
-        """Whether it waits for a GPU (or another resource of a node)."""
-        return self.reason == "Unschedulable"
+        """Whether it waits for a GPU (or another resource of a node), and not for a volume, say."""
+        return self.reason == "Unschedulable" and "Insufficient " in self.message
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,14 @@ def test_a_decision_for_an_older_spec_is_not_applied(make_world, verified):
     assert len(world.cluster.applied) == 1
 
 
+def test_a_decision_for_a_namesake_that_is_gone_is_not_applied(make_world, verified):
+    """Deleted and made anew while it is decided: both are of generation 1."""
+    world = make_world(verified())
+    world.planner.meanwhile = lambda: world.cluster.resource["metadata"].update(uid="another")
+    assert world.run() == AT_ONCE_S
+    assert world.cluster.applied == []
+
+
 def test_an_object_that_goes_while_it_is_decided_is_let_go(make_world, verified):
     world = make_world(verified())
     world.planner.meanwhile = lambda: setattr(world.cluster, "resource", None)

@@ -133,10 +133,23 @@ def test_while_a_decision_is_being_made(make_account):
     assert status.history == ()
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "lacks"),
+    [
+        ("Unschedulable", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", True),
+        ("Unschedulable", '0/3 nodes are available: persistentvolumeclaim "adapters" not found.', False),
+        ("ImagePullBackOff", "Insufficient scope", False),
+    ],
+)
+def test_only_a_node_that_is_too_small_lacks_gpus(reason, message, lacks):
+    assert EngineProblem("llama-p-00000001-0", reason, message).lacks_gpus == lacks
+
+
 def test_a_rollout_that_stands_still_is_given_up_and_taken_up_again(
     applied, make_account, make_record, make_pool
 ):
-    lacking = EngineProblem("llama-p-00000001-0", "Unschedulable", "no GPU is free")
+    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    lacking = EngineProblem("llama-p-00000001-0", "Unschedulable", message)
 
     def later(status, seconds, ready=0):
         return make_account(
@@ -149,7 +162,7 @@ def test_a_rollout_that_stands_still_is_given_up_and_taken_up_again(
 
     status = status_after(later(status_after(applied), 60.0))
     assert told(status)["Progressing"] == ("True", "RollingOut")
-    assert "no GPU is free" in find_condition(status.conditions, ConditionType.PROGRESSING).message
+    assert message in find_condition(status.conditions, ConditionType.PROGRESSING).message
     assert status.exceptions[0].reason == "Unschedulable"
     status = status_after(later(status, 31 * 60.0))
     assert told(status)["Progressing"] == ("False", "InsufficientGPUs")
