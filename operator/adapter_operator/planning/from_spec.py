@@ -65,8 +65,8 @@ def request_from_spec(
 def engine_fingerprint(spec: Spec, profile: Profile) -> str:
     """Changes exactly when the user changes something that an engine must be restarted for.
 
-    Fields at their defaults are left out: a release that adds one restarts nothing. Nor does one that calibrates
-    a shipped profile anew; the user's own profile counts by the engine settings that it decides.
+    Fields at their defaults are left out: a release that adds one restarts nothing. Nor does one that
+    calibrates a shipped profile anew; the user's own profile counts by the engine settings that it decides.
     """
     own = {field: getattr(profile.engine, field) for field in ("version", *_SIMULATED_ARGUMENTS)}
     configured = {
