@@ -117,11 +117,22 @@ class TreePredictor(Predictor):
     def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
         """The path through the tree of the served fraction."""
         x = self.features.vector(load)
+        tree = self.trees["served_fraction"]
         return Explanation(
-            path=described_path(self.trees["served_fraction"], x),
+            path=(self._corrected(x), *described_path(tree, x)),
             nearest_flip=nearest_flip(self._served, load, served_fraction),
             warnings=self._extrapolations(x),
         )
+
+    def _corrected(self, x: FloatArray) -> str:
+        """The closed form that the served fraction's tree starts from, and what it makes of it."""
+        scale = self.artifact.targets["served_fraction"].scale
+        factor = self.trees["served_fraction"].predict_one(x)
+        if scale is None:
+            return f"the tree's leaf: {factor:.3g}"
+        feature = FEATURES[FEATURE_INDEX[scale]]
+        value = quantity(feature, float(x[FEATURE_INDEX[scale]]))
+        return f"{feature.description}: {value}, which the tree multiplies by {factor:.3g}"
 
     def _extrapolations(self, x: FloatArray) -> tuple[str, ...]:
         """Where a feature vector lies outside of what the trees were trained on."""

@@ -57,7 +57,8 @@ def plot_tree(artifact: Artifact, target: TargetName, path: Path) -> None:
     )
     axes = figure.add_subplot()
     axes.set_axis_off()
-    axes.set_title(f"{artifact.profile}: {target.replace('_', ' ')}")
+    factor = "" if model.scale is None else f", as a factor on the {_scale_words(model.scale)}"
+    axes.set_title(f"{artifact.profile}: {target.replace('_', ' ')}{factor}")
     for node, (x, y) in places.items():
         inner = tree.feature[node] != LEAF
         for child, answer in ((tree.left[node], "yes"), (tree.right[node], "no")) if inner else ():

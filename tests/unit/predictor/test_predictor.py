@@ -91,8 +91,10 @@ def test_the_twin_has_nothing_to_measure_without_traffic(profile):
 
 def test_explanations_have_a_path_and_a_flip(trees, steady, profile, load):
     told = trees.explain(load, 0.9)
-    assert len(told.path) == 1
-    assert "offered rate over the rate that a full batch sustains" in told.path[0]
+    assert len(told.path) == 2
+    assert "served fraction of the steady state" in told.path[0]
+    assert "which the tree multiplies by 0.8" in told.path[0]
+    assert "offered rate over the rate that a full batch sustains" in told.path[1]
     assert "req/s" in told.nearest_flip
     assert not told.warnings
     for predictor in (steady, TwinPredictor(profile)):
