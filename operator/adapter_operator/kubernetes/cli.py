@@ -38,7 +38,7 @@ def run(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Kubeconfig file; the pod's account if absent."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Objects reconciled at the same time.")] = 4,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Objects reconciled at the same time.")] = 32,
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that plan and verify, one core each.")
     ] = 2,

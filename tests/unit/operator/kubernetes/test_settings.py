@@ -11,7 +11,7 @@ def test_defaults():
         "log_format": "json",
         "log_level": "info",
         "queue": {
-            "workers": 4,
+            "workers": 32,
             "resync_s": 300.0,
             "backoff_initial_s": 0.5,
             "backoff_maximum_s": 300.0,
