@@ -20,8 +20,8 @@ class QueueSettings(_Group):
     """How work is taken from the queue.
 
     Attributes:
-        workers: Objects that are reconciled at the same time. Those that wait for a planning process count, and
-            must not keep the others from being rolled out and mended: hence many more than processes.
+        workers: Objects that are reconciled at the same time. Those that wait for a planning process count,
+            and must not keep the others from being rolled out and mended: hence many more than processes.
         resync_s: Every object is looked at again after this long, whatever happened.
         backoff_initial_s: Delay before an object whose reconciliation failed is tried again; doubles.
         backoff_maximum_s: The longest such delay.
