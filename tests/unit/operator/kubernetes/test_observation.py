@@ -8,6 +8,7 @@ from adapter_operator.reconcile.values import ObjectKey
 from adapter_predictor.plan import Plan, Pool
 
 PLAN = Plan.build((Pool(name="p-1", replicas=1, max_loras=1, max_lora_rank=8),), {"p-1-0": {"a": 1.0}})
+GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 
 
 def labelled(role, **metadata):
@@ -63,7 +64,7 @@ def test_pods_that_cannot_start_say_why():
         "metadata": {"name": "b"},
         "status": {
             "conditions": [
-                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no GPU"}
+                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": GPU}
             ]
         },
     }
@@ -81,7 +82,7 @@ def test_pods_that_cannot_start_say_why():
     }
     first, second = engine_problems([unschedulable, waiting, starting, {"metadata": {"name": "d"}}])
     assert (first.engine, first.reason, first.lacks_gpus) == ("a", "ImagePullBackOff", False)
-    assert (second.engine, second.message, second.lacks_gpus) == ("b", "no GPU", True)
+    assert (second.engine, second.message, second.lacks_gpus) == ("b", GPU, True)
 
 
 def test_owners_are_found_by_kind():
