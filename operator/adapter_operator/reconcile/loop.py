@@ -34,6 +34,9 @@ audit = logging.getLogger("adaptwin.audit")
 TELL_AFTER_S: Final = 2.0
 """A decision that takes longer is told of in the status while it is being made."""
 
+LOOK_AGAIN_S: Final = 5.0
+"""How often it is seen to that the decision being made is still wanted."""
+
 AT_ONCE_S: Final = 0.0
 TRY_AGAIN_S: Final = 60.0
 """When to try again what failed for want of time."""
@@ -103,7 +106,10 @@ class Reconciler:
             return account
         judged = self._judged.get(key)
         if judged is None or not still_holds(judged, account.observed, intent):
-            account, decision = await self._planned(account, intent)
+            planned = await self._planned(account, intent)
+            if planned is None:
+                return None
+            account, decision = planned
             judged = self._remember(account.observed, intent, decision)
             fresh = await self._ports.cluster.observe(key)
             if fresh is None or not fresh.asks_the_same_as(account.observed):
@@ -111,20 +117,31 @@ class Reconciler:
             account = replace(account, observed=fresh)
         return replace(account, judged=judged, record=_record_after(account, judged, intent))
 
-    async def _planned(self, account: Account, intent: Intent) -> tuple[Account, Decision]:
-        """Have a new decision made; tell of it in the status if a new spec's takes long."""
+    async def _planned(self, account: Account, intent: Intent) -> tuple[Account, Decision] | None:
+        """Have a new decision made; tell of it if a new spec's takes long. None where nobody wants it."""
         task = asyncio.ensure_future(self._ports.planner.decide(intent.request))
         try:
             done, _ = await asyncio.wait({task}, timeout=TELL_AFTER_S)
             if not done and account.status.observed_generation != account.observed.generation:
                 told = await self._report(replace(account, deciding=True))
                 account = replace(account, status=told.status)
+            if not await self._wanted_until_done(task, account.observed):
+                return None
             decision = await task
         except AdaptwinError as error:
             decision = reject(intent.request, "ProfileInvalid", str(error))
         finally:
             task.cancel()
         return replace(account, now=self._ports.clock.now()), decision
+
+    async def _wanted_until_done(self, task: asyncio.Future[Decision], observed: Observed) -> bool:
+        """Wait for a decision; give it up where its object is gone or asks something else by now."""
+        while not task.done():
+            fresh = await self._ports.cluster.observe(observed.key)
+            if fresh is None or not fresh.asks_the_same_as(observed):
+                return False
+            await asyncio.wait({task}, timeout=LOOK_AGAIN_S)
+        return True
 
     def _remember(self, observed: Observed, intent: Intent, decision: Decision) -> Judged:
         """Keep a decision for as long as the question stays the same, and count it."""

@@ -47,7 +47,8 @@ class MemoryCluster:
     async def report(self, key, status):
         assert key == KEY
         self.reports.append(status)
-        self.resource["status"] = status
+        if self.resource is not None:
+            self.resource["status"] = status
 
     async def announce(self, observed, announcement):
         assert observed.key == KEY
@@ -190,6 +191,28 @@ def test_a_decision_for_a_namesake_that_is_gone_is_not_applied(make_world, verif
     world.planner.meanwhile = lambda: world.cluster.resource["metadata"].update(uid="another")
     assert world.run() == AT_ONCE_S
     assert world.cluster.applied == []
+
+
+@pytest.mark.parametrize("change", ["edit", "delete"])
+def test_a_decision_that_nobody_waits_for_any_more_is_given_up(make_world, verified, monkeypatch, change):
+    """Else it would keep a planning process from the others for as long as its timeout."""
+    monkeypatch.setattr("adapter_operator.reconcile.loop.TELL_AFTER_S", 0.0)
+    monkeypatch.setattr("adapter_operator.reconcile.loop.LOOK_AGAIN_S", 0.01)
+    world, ended = make_world(verified()), []
+
+    async def think(_request):
+        try:
+            if change == "edit":
+                world.edit(scaling={"maxReplicas": 3})
+            else:
+                world.cluster.resource = None
+            await asyncio.sleep(3600.0)
+        finally:
+            ended.append(change)
+
+    monkeypatch.setattr(world.planner, "decide", think)
+    assert world.run() == AT_ONCE_S
+    assert (ended, world.cluster.applied) == ([change], [])
 
 
 def test_an_object_that_goes_while_it_is_decided_is_let_go(make_world, verified):
