@@ -70,14 +70,22 @@ def twin_table(scores: TwinScores, predictor: Predictor) -> Table:
 def optima_table(found: Mapping[str, Any]) -> Table:
     """Predicted optima beside the measured ones."""
     table = Table(title="Most adapters of one replica without starvation: predicted (measured)")
-    columns = ("combination", "adapters", "slots", "tokens/s", "adapters SMAPE", "throughput SMAPE", "regret")
+    errors = ("SMAPE adapters", "SMAPE tokens/s", "regret")
+    columns = ("combination", "adapters", "slots", "tokens/s", *errors)
     for column in columns:
-        table.add_column(column, justify="left" if column == "combination" else "right")
+        left = column == "combination"
+        table.add_column(column, justify="left" if left else "right", no_wrap=left, overflow="fold")
     for name, one in found["by_combination"].items():
         cells = [_pair(one, figure) for figure in ("adapters", "max_loras", "throughput")]
-        table.add_row(name, *cells, *(f"{one[figure]:.1f}%" for figure in found["overall"]))
+        table.add_row(_label(name), *cells, *(f"{one[figure]:.1f}%" for figure in found["overall"]))
     table.add_row("mean", "", "", "", *(f"{value:.1f}%" for value in found["overall"].values()))
     return table
+
+
+def _label(combination: str) -> str:
+    """`model/rate_a-b-c_size_x-y-z` on two lines: the model, and its adapters' rates."""
+    model, _, rest = combination.partition("/")
+    return f"{model}\n{rest.removeprefix('rate_').partition('_size_')[0]}"
 
 
 def _pair(one: Mapping[str, Any], figure: str) -> str:
