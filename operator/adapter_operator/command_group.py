@@ -58,12 +58,20 @@ class DeferringGroup(TyperGroup):
 
 
 def report_errors(run: Callable[[], Any]) -> Any:
-    """Run something; print an AdaptwinError as `error: …` on stderr and exit with code 2."""
+    """Run something; print what the user can mend as `error: …` on stderr and exit with code 2.
+
+    That is every AdaptwinError, and every file or folder that cannot be read or written.
+    """
     try:
         return run()
     except AdaptwinError as error:
         for problem in str(error).splitlines():
             typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(BAD_INPUT_EXIT_CODE) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(BAD_INPUT_EXIT_CODE) from error
 
 

@@ -24,3 +24,21 @@ def test_commands_of_the_packages_are_reached(adaptwin, command):
 
 def test_an_unknown_command_is_a_usage_error(adaptwin):
     assert adaptwin("plot").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predictor", "explain", "-p", "llama-3.1-8b-instruct-h100-64gb", "--plot", "missing/tree.svg"),
+        ("twin", "calibrate", "llama-3.1-8b-instruct-h100-64gb", "-o", "missing/profile.json"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_sentence(adaptwin, monkeypatch, tmp_path, arguments):
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    result = adaptwin(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "missing/" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
