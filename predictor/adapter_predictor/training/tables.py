@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from adapter_predictor.artifact import Artifact
@@ -69,7 +70,13 @@ def twin_table(scores: TwinScores, predictor: Predictor) -> Table:
 
 def optima_table(found: Mapping[str, Any]) -> Table:
     """Predicted optima beside the measured ones."""
-    table = Table(title="Most adapters of one replica without starvation: predicted (measured)")
+    table = Table(
+        title="Most adapters of one replica without starvation: predicted (measured)",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
     errors = ("SMAPE adapters", "SMAPE tokens/s", "regret")
     columns = ("combination", "adapters", "slots", "tokens/s", *errors)
     for column in columns:
