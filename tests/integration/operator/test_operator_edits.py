@@ -1,6 +1,7 @@
 """Edits of a spec: new verified plans roll out, make before break; what cannot be met changes nothing."""
 
 import json
+import time
 
 import pytest
 
@@ -111,6 +112,20 @@ def test_more_replicas_are_added_to_the_pool_and_go_again(ready):
     ready.eventually(lambda: pools(ready), {name: 1})
     ready.eventually(lambda: list(pods(ready)), [f"{name}-0"])
     assert ready.get("pod", f"{name}-0")["metadata"]["uid"] == uid, "the first replica was never restarted"
+
+
+def test_the_only_replica_that_serves_is_not_taken_away(ready, kubelet):
+    """A pool loses its highest ordinals first; those that stay must be ready before."""
+    [name] = pools(ready)
+    ready.patch("llama", {"spec": {"scaling": {"minReplicas": 2}}})
+    ready.eventually(lambda: ready.get("adep", "llama")["status"].get("readyReplicas"), 2)
+    with kubelet.unready(ready.namespace, f"{name}-0"):
+        ready.eventually(lambda: ready.get("adep", "llama")["status"].get("readyReplicas"), 1)
+        ready.patch("llama", {"spec": {"scaling": {"minReplicas": 1}}})
+        ready.eventually(lambda: ready.get("adep", "llama")["status"]["replicas"], 1)
+        time.sleep(2.0)
+        assert pools(ready) == {name: 2}
+    ready.eventually(lambda: pools(ready), {name: 1})
 
 
 IMPOSSIBLE = {
