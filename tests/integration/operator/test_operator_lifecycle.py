@@ -139,7 +139,7 @@ def test_planning_one_object_does_not_hold_up_another(kubernetes, own_operator, 
 
 def test_an_edit_during_a_decision_is_what_counts(kubernetes, own_operator, make_deployment):
     long = {"horizon": "24h", "seeds": 1, "timeout": "1h"}
-    kubernetes.apply(make_deployment("llama", adapters=100, rate="0.1", verification=long))
+    kubernetes.apply(make_deployment("llama", adapters=200, rate="0.1", verification=long))
     kubernetes.eventually(lambda: kubernetes.condition("llama", "Verified"), ("Unknown", "Verifying"))
     kubernetes.apply(make_deployment("llama", adapters=3))
     kubernetes.eventually(lambda: kubernetes.condition("llama", "Verified"), ("True", "TwinVerified"))
