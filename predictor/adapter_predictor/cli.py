@@ -26,6 +26,7 @@ from adapter_predictor.training.dataset import generate, read_dataset
 from adapter_predictor.training.evaluation import against_twin, measured_scores
 from adapter_predictor.training.tables import depth_table, optima_table, score_table, twin_table
 from adapter_twin.measurements.tables import read_runs
+from adapter_twin.memory import ALLOWED_LORA_RANKS
 from adapter_twin.profile import Profile, available_profiles, load_profile
 
 app = typer.Typer(
@@ -58,6 +59,8 @@ def dataset(
     ] = None,
 ) -> None:
     """Run the twin on sampled loads; a run that was killed goes on where it stopped."""
+    if jobs == 0:
+        raise DatasetError("jobs: 0 is not allowed; give a number of at least 1, or -1 for all cores")
     runs = generate(
         load_profile(profile),
         folder,
@@ -149,13 +152,15 @@ def explain(
 ) -> None:
     """Print the tree of the served fraction, and for a given load its decision in words."""
     predictor = _predictor(load_profile(profile), artifact)
+    load = None
+    if adapters is not None:
+        load = _load(predictor.profile, rates, adapters, max_loras, max_lora_rank)
     if isinstance(predictor, TreePredictor):
         _print_tree(predictor.artifact)
         if plot is not None:
             plot_tree(predictor.artifact, "served_fraction", plot)
             _console.print(f"{plot}: the tree, drawn")
-    if adapters is not None:
-        load = _load(predictor.profile, rates, adapters, max_loras, max_lora_rank)
+    if load is not None:
         _print_explanation(predictor, load, served)
 
 
@@ -166,6 +171,9 @@ def _predictor(profile: Profile, artifact: Path | None) -> Predictor:
 
 
 def _load(profile: Profile, rates: str, adapters: int, max_loras: int, max_lora_rank: int) -> ReplicaLoad:
+    if max_lora_rank not in ALLOWED_LORA_RANKS:
+        allowed = ", ".join(map(str, ALLOWED_LORA_RANKS))
+        raise PredictionError(f"max_lora_rank: {max_lora_rank} is not one of {allowed}")
     lengths = profile.workload_defaults
     try:
         cycle = [float(rate) for rate in rates.replace(",", " ").split()]

@@ -95,3 +95,15 @@ def test_trees_in_words(stump_nodes):
     assert lines[0] == "offered rate over the rate that a full batch sustains at most 0.8?"
     assert lines[1] == "  → 1 × served fraction of the steady state  (25 runs)"
     assert described_tree(stump_nodes.tree(), None)[3] == "  → 0.8  (25 runs)"
+
+
+def test_ranks_that_no_server_takes_are_refused_before_anything_is_printed(run, capsys):
+    with pytest.raises(PredictionError, match="12 is not one of 1, 8, 16"):
+        run("explain", "-p", PROFILE, "--adapters", 4, "--max-lora-rank", 12)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_jobs_at_all_are_refused(run, tmp_path):
+    with pytest.raises(DatasetError, match="jobs: 0 is not allowed"):
+        run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--jobs", 0)
+    assert not (tmp_path / "d").exists()
