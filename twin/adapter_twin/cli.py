@@ -8,7 +8,10 @@ from adapter_twin.run_command import run
 from adapter_twin.validation.cli import validate
 
 app = typer.Typer(
-    name="twin", help="Simulate, calibrate and validate the digital twin.", no_args_is_help=True
+    name="twin",
+    help="Simulate, calibrate and validate the digital twin.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 app.command()(run)
 app.command()(calibrate)

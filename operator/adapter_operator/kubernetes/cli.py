@@ -20,7 +20,7 @@ from adapter_operator.settings import (
     ServerSettings,
 )
 
-app = typer.Typer(help="Run the Kubernetes operator.", no_args_is_help=True)
+app = typer.Typer(help="Run the Kubernetes operator.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
