@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,6 +28,7 @@ from adapter_predictor.training.evaluation import against_twin, measured_scores
 from adapter_predictor.training.tables import depth_table, optima_table, score_table, twin_table
 from adapter_twin.measurements.tables import read_runs
 from adapter_twin.memory import ALLOWED_LORA_RANKS
+from adapter_twin.outputs import require_image, require_writable
 from adapter_twin.profile import Profile, available_profiles, load_profile
 
 app = typer.Typer(
@@ -61,6 +63,9 @@ def dataset(
     """Run the twin on sampled loads; a run that was killed goes on where it stopped."""
     if jobs == 0:
         raise DatasetError("jobs: 0 is not allowed; give a number of at least 1, or -1 for all cores")
+    known = sorted({*BACKENDS, *EXTERNAL_BACKENDS})
+    if backend is not None and backend not in known:
+        raise DatasetError(f"backend: joblib knows no {backend!r}; it knows {', '.join(known)}")
     runs = generate(
         load_profile(profile),
         folder,
@@ -95,6 +100,7 @@ def train(
         from adapter_predictor.training.fit import train as fit  # noqa: PLC0415 - scikit-learn is an extra
     except ImportError as error:
         raise DatasetError("training: scikit-learn is missing; install adaptwin[train]") from error
+    require_writable(out, "out")
     artifact = fit(read_dataset(folder), load_profile(profile))
     out.write_text(artifact.to_json(), encoding="utf-8")
     _console.print(score_table(artifact))
@@ -151,6 +157,8 @@ def explain(
     plot: Annotated[Path | None, typer.Option(help="Draw the tree here (.svg, .png, .pdf).")] = None,
 ) -> None:
     """Print the tree of the served fraction, and for a given load its decision in words."""
+    if plot is not None:
+        require_image(plot, "plot")
     predictor = _predictor(load_profile(profile), artifact)
     load = None
     if adapters is not None:

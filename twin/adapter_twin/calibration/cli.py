@@ -9,8 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adapter_twin.calibration.calibrate import calibrate_profile
 from adapter_twin.calibration.fit import FitSettings
-from adapter_twin.errors import MeasurementError
 from adapter_twin.measurements.folder import DEFAULT_FOLDER, ENVIRONMENT_VARIABLE, MeasurementFolder
+from adapter_twin.outputs import require_writable
 from adapter_twin.profile import load_profile, profile_json
 
 
@@ -30,8 +30,7 @@ def calibrate(
     docs/measurements.md. Nothing is written before the fit has ended.
     """
     start = load_profile(profile)
-    if not output.parent.is_dir() or output.is_dir():
-        raise MeasurementError(f"output: {output} cannot be written; name a file in a folder that exists")
+    require_writable(output, "output")
     folder = MeasurementFolder(measurements)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapter_twin.errors import ProfileError
+from adapter_twin.outputs import require_writable
 from adapter_twin.profile.derivation import derive_profile
 from adapter_twin.profile.geometry import read_geometry
 from adapter_twin.profile.hardware import known_gpus, load_gpu
@@ -45,6 +46,7 @@ def derive(
         raise ProfileError(
             "--model-config and --model-name go together: name the model that the file describes"
         )
+    require_writable(output, "output")
     model = read_geometry(model_config, model_name) if model_config and model_name else None
     derived = derive_profile(
         load_profile(source),

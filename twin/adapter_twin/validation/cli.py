@@ -12,6 +12,7 @@ from rich.table import Table
 
 from adapter_twin.measurements.folder import DEFAULT_FOLDER, ENVIRONMENT_VARIABLE, MeasurementFolder
 from adapter_twin.measurements.measures import REGIMES
+from adapter_twin.outputs import require_image
 from adapter_twin.profile import Profile, available_profiles, load_profile
 from adapter_twin.validation.memory import MemoryScores, score_memory
 from adapter_twin.validation.plots import Validated, plot_validation
@@ -43,6 +44,8 @@ def validate(
         raise typer.BadParameter(f"{arrivals!r} is not one of measured, fresh", param_hint="--arrivals")
     if output not in ("table", "json"):
         raise typer.BadParameter(f"{output!r} is not one of table, json", param_hint="--output")
+    if plot is not None:
+        require_image(plot, "plot")
     folder = MeasurementFolder(measurements)
     source: ArrivalSource = "fresh" if arrivals == "fresh" else "measured"
     profiles = [load_profile(name) for name in profile or available_profiles()]

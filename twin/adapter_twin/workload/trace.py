@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adapter_twin.errors import WorkloadError
 from adapter_twin.workload.model import BASE_MODEL, Adapter, Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COLUMNS = ("arrival_time", "prompt_tokens", "output_tokens", "adapter")
 """Seconds from the start, tokens, tokens, name (empty: the base model)."""
@@ -27,6 +31,15 @@ def read_trace(path: str | Path, ranks: dict[str, int] | None = None) -> tuple[t
         WorkloadError: the file cannot be read, lacks a column, or holds a value that is not allowed.
     """
     rows = _rows(Path(path))
+    try:
+        return _parsed(rows, ranks or {})
+    except WorkloadError as error:
+        raise WorkloadError(f"{path}: {error}") from error
+
+
+def _parsed(
+    rows: list[tuple[int, dict[str, str]]], ranks: Mapping[str, int]
+) -> tuple[tuple[Adapter, ...], Requests]:
     arrival_s = np.array([_number(row, line, "arrival_time", 0.0) for line, row in rows], dtype=np.float64)
     prompt = np.array([_tokens(row, line, "prompt_tokens") for line, row in rows], dtype=np.int32)
     output = np.array([_tokens(row, line, "output_tokens") for line, row in rows], dtype=np.int32)
@@ -36,9 +49,8 @@ def read_trace(path: str | Path, ranks: dict[str, int] | None = None) -> tuple[t
     order = np.argsort(arrival_s, kind="stable")
     span_s = max(float(arrival_s.max()), 1.0)
     counts = np.bincount(owner[owner >= 0], minlength=len(index))
-    known = ranks or {}
     adapters = tuple(
-        Adapter(name, rate=float(counts[i]) / span_s, rank=known.get(name, DEFAULT_RANK))
+        Adapter(name, rate=float(counts[i]) / span_s, rank=ranks.get(name, DEFAULT_RANK))
         for name, i in index.items()
     )
     return adapters, Requests(arrival_s[order], prompt[order], output[order], owner[order])
