@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 
-from adapter_operator.planning.deadline import Clock, Deadline
 from adapter_operator.planning.decision import Attempt, Decision
 from adapter_operator.planning.explanation import bound, explanation
 from adapter_operator.planning.outcome import best_of, limits_bind, nothing_fits, unreachable
@@ -11,6 +10,7 @@ from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.search import PlanSearch, Progress, Stages
 from adapter_operator.planning.verdict import Reason, Verdict
 from adapter_operator.planning.verify import TwinVerifier, Verifier, rejected, timed_out
+from adapter_predictor.deadline import Clock, Deadline
 from adapter_predictor.predictor import Predictor
 from adapter_twin.errors import ProfileError
 

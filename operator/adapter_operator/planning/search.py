@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from adapter_operator.planning.deadline import Clock, Deadline
 from adapter_operator.planning.decision import Attempt
 from adapter_operator.planning.loads import demanded_loads
 from adapter_operator.planning.repair import Adjustment, allowed_replicas, hopeless, repairs
@@ -12,6 +11,7 @@ from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Envelope, Verdict
 from adapter_operator.planning.verify import Verifier
 from adapter_operator.planning.wording import plural
+from adapter_predictor.deadline import Clock, Deadline
 from adapter_predictor.load import LoadBatch
 from adapter_predictor.placement import Limits, Placement, place
 from adapter_predictor.plan import Plan

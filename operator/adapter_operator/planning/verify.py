@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from adapter_operator.planning.deadline import Deadline
 from adapter_operator.planning.judge import judge
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Reason, Verdict
 from adapter_operator.planning.wording import plural
+from adapter_predictor.deadline import Deadline
 from adapter_predictor.plan import Plan, to_fleet
 from adapter_twin.fleet import FleetReplica, FleetReport, simulate_static
 from adapter_twin.profile import Profile

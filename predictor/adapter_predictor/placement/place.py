@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from adapter_predictor.deadline import Deadline
 from adapter_predictor.placement import wording
 from adapter_predictor.placement.bound import lower_bound
 from adapter_predictor.placement.demand import AdapterDemand, Limits, Objectives, TokenMeans, checked
@@ -14,7 +15,7 @@ from adapter_predictor.placement.judge import Contents, Judge, Slots, smallest_r
 from adapter_predictor.placement.packing import spread
 from adapter_predictor.placement.repair import repaired
 from adapter_predictor.placement.result import LowerBound, Placement
-from adapter_predictor.placement.search import Deadline, fewest_bins
+from adapter_predictor.placement.search import fewest_bins
 from adapter_predictor.placement.seating import Seat, plan_of, seated
 from adapter_predictor.plan import Plan
 from adapter_predictor.predictor import Predictor
@@ -87,14 +88,14 @@ def place(
         extra_headroom=extra_headroom,
         excluded=excluded_slots,
     )
-    deadline = Deadline(deadline_s)
+    deadline = Deadline.after(deadline_s)
     bound = lower_bound(ordered, judge, predictor.profile.tensor_parallel_size)
     task = _Task(ordered, judge, limits, present, avoid, engine, deadline, bound)
     if obstacle := _obstacle(task):
         return _best_effort(task, None, obstacle)
     seats = _fewest(task)
     if seats is None:
-        return _best_effort(task, None, wording.not_found(cut_short=deadline.passed))
+        return _best_effort(task, None, wording.not_found(cut_short=deadline.expired))
     if len(seats) > task.most:
         return _best_effort(task, len(seats), wording.beyond_limits(len(seats), limits, task.most))
     return _placement(task, _settled(task, seats), feasible=True, missing=0)
@@ -122,7 +123,7 @@ def _fewest(task: _Task) -> list[Seat] | None:
 
 def _settled(task: _Task, seats: list[Seat]) -> list[Seat]:
     """The present plan, repaired, where that needs no more replicas; the new one otherwise."""
-    if task.present is None or task.deadline.passed:
+    if task.present is None or task.deadline.expired:
         return seats
     mended = repaired(
         task.present, task.demands, task.judge, len(seats), engine=task.engine, avoid=task.avoid

@@ -1,9 +1,9 @@
 """The fewest replicas: strategies side by side, each searched for its least number."""
 
-import time
 from collections.abc import Sequence
 from typing import Final
 
+from adapter_predictor.deadline import Deadline
 from adapter_predictor.placement.demand import AdapterDemand
 from adapter_predictor.placement.judge import Judge
 from adapter_predictor.placement.packing import (
@@ -19,18 +19,6 @@ from adapter_predictor.placement.packing import (
 
 _LEVELLING_STEPS: Final = 4
 _MOST_LEVELLING: Final = 0.4
-
-
-class Deadline:
-    """When a search has to come back with what it has; never where no seconds are given."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
-
-    @property
-    def passed(self) -> bool:
-        """Whether time is up."""
-        return self._end is not None and time.monotonic() >= self._end
 
 
 def fewest_bins(
@@ -55,7 +43,7 @@ def fewest_bins(
     if len({demand.rank for demand in demands}) > 1:
         orders.append(by_rank(pieces))
     for order in orders:
-        if deadline.passed or limit < start:
+        if deadline.expired or limit < start:
             break
         filled = fill(order, judge, guess, limit)
         if filled is not None and _feasible(filled, judge):
@@ -70,11 +58,11 @@ def _fewest_even(
     low, high, stride = start - 1, start, 1
     found = _even(demands, judge, high)
     while found is None:
-        if high >= most or deadline.passed:
+        if high >= most or deadline.expired:
             return None
         low, high, stride = high, min(most, high + stride), 2 * stride
         found = _even(demands, judge, high)
-    while high - low > 1 and not deadline.passed:
+    while high - low > 1 and not deadline.expired:
         middle = (low + high) // 2
         fewer = _even(demands, judge, middle)
         if fewer is None:
@@ -102,7 +90,7 @@ def _levelled(
     if len(filled) == 1:
         return filled
     for _ in range(_LEVELLING_STEPS):
-        if deadline.passed:
+        if deadline.expired:
             break
         middle = 0.5 * (low + high)
         levelled = fill(order, judge.stricter(middle), guess, len(filled))

@@ -2,12 +2,13 @@ import math
 
 import pytest
 
+from adapter_predictor.deadline import Deadline
 from adapter_predictor.errors import PlacementError
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, TokenMeans, place
 from adapter_predictor.placement.judge import SLOT_GRID, Judge, smallest_rank
 from adapter_predictor.placement.packing import by_rate, contents_of, copies_of, fill, spread
 from adapter_predictor.placement.repair import repaired
-from adapter_predictor.placement.search import Deadline, _levelled, fewest_bins
+from adapter_predictor.placement.search import _levelled, fewest_bins
 from adapter_predictor.plan import Plan, Pool, pool_name
 
 TOKENS = TokenMeans(223.0, 194.0)
@@ -235,23 +236,23 @@ def test_even_loads_are_even():
 def test_skewed_adapters_are_all_served(steady):
     skewed = [AdapterDemand(f"a{i:04d}", 6.0 / (i + 1) ** 0.7, (8, 32)[i % 2]) for i in range(600)]
     judge = Judge(steady, Objectives(), TOKENS)
-    bins = fewest_bins(skewed, judge, 1, 60, Deadline(None))
+    bins = fewest_bins(skewed, judge, 1, 60, Deadline.after(None))
     assert all(judge.carries([contents_of(pieces) for pieces in bins if pieces]))
     held = [piece for pieces in bins for piece in pieces]
     assert {piece.adapter for piece in held} == set(range(600))
     assert math.isclose(sum(piece.rate for piece in held), sum(demand.rate for demand in skewed))
-    assert fewest_bins(skewed, judge, 1, 2, Deadline(None)) is None
+    assert fewest_bins(skewed, judge, 1, 2, Deadline.after(None)) is None
 
 
 def test_levelling_shares_what_is_unused_in_the_last_replica(steady):
     judge = Judge(steady, Objectives(), TOKENS)
     order = by_rate(copies_of(demands(500, rate=0.1), 10))
     filled = fill(order, judge, 100, 50)
-    level = _levelled(order, judge, 100, filled, Deadline(None))
+    level = _levelled(order, judge, 100, filled, Deadline.after(None))
     assert len(level) == len(filled) > 1
     assert len(level[-1]) > len(filled[-1])
-    assert _levelled(order, judge, 100, filled, Deadline(0.0)) == filled
-    assert _levelled(order, judge, 100, filled[:1], Deadline(None)) == filled[:1]
+    assert _levelled(order, judge, 100, filled, Deadline.after(0.0)) == filled
+    assert _levelled(order, judge, 100, filled[:1], Deadline.after(None)) == filled[:1]
 
 
 def test_an_overloaded_replica_sheds_its_hottest_adapters(steady):

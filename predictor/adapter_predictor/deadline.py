@@ -1,5 +1,6 @@
-"""A bound on wall-clock time that planning checks between pieces of work."""
+"""A bound on wall-clock time that placement and planning check between pieces of work."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ class Deadline:
     clock: Clock = time.monotonic
 
     @classmethod
-    def after(cls, seconds: float, clock: Clock = time.monotonic) -> Self:
-        """The deadline so many seconds from now."""
-        return cls(clock() + seconds, clock)
+    def after(cls, seconds: float | None, clock: Clock = time.monotonic) -> Self:
+        """The deadline so many seconds from now; one that never passes where none are given."""
+        return cls(math.inf if seconds is None else clock() + seconds, clock)
 
     @property
     def remaining_s(self) -> float:
