@@ -124,6 +124,7 @@ def summarize(
         steps=int(state.steps),
         per_adapter=per_adapter,
         timeseries=series,
+        last_finish_s=float(finish_s.max()) if finish_s.size else NAN,
     )
 
 

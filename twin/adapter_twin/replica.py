@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter_twin.engine.client import hold_back
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.policy import FrontEndPolicy, SchedulerPolicy
 from adapter_twin.engine.state import Engine, new_engine
@@ -41,6 +42,8 @@ class ReplicaConfig:
     max_connections: int | None = None
     scrape_interval_s: float | None = None
     """Pause between two scrapes of the metrics; 0: nobody scrapes."""
+    client_concurrency: int | None = None
+    """Requests that a closed-loop client has open at most; it holds the others back."""
 
     def __post_init__(self) -> None:
         if self.max_loras < 0:
@@ -53,7 +56,13 @@ class ReplicaConfig:
                 f"max_cpu_loras: {self.max_cpu_loras} is not allowed, "
                 f"it must be at least max_loras {self.max_loras}"
             )
-        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "max_connections"):
+        for name in (
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "max_model_len",
+            "max_connections",
+            "client_concurrency",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise EngineConfigError(f"{name}: {value} is not allowed, it must be at least 1")
@@ -94,6 +103,8 @@ def simulate_replica(
     accepted = offered.prompt_tokens < max_model_len
     served = _clipped(offered.select(accepted), max_model_len)
     engine = _engine(profile, config, verdict, served, adapters, duration_s)
+    if config.client_concurrency is not None:
+        engine = hold_back(engine, config.client_concurrency)
     run_engine(engine)
     return summarize(engine, verdict, offered, accepted, adapters, duration_s)
 

@@ -120,6 +120,8 @@ class Report:
     steps: int
     per_adapter: PerAdapter
     timeseries: TimeSeries
+    last_finish_s: float = NAN
+    """When the last completed request ended."""
 
     @property
     def throughput_tokens_per_s(self) -> float:

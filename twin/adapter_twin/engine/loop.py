@@ -10,6 +10,7 @@ from numba import njit
 
 from adapter_twin.engine import step_log
 from adapter_twin.engine.adapter_tiers import preload, touch_adapters
+from adapter_twin.engine.client import send_next
 from adapter_twin.engine.compiling import OPTIONS, kernel
 from adapter_twin.engine.decoding import start_decoding, stop_decoding
 from adapter_twin.engine.front_end import (
@@ -121,6 +122,7 @@ def _finish_requests(e: Engine, done: int, delivered_s: float) -> None:
         r[i].phase = FINISHED
         r[i].finish_s = delivered_s
         note(e, step_log.FINISHED, i, r[i].generated)
+        send_next(e, delivered_s)
 
 
 @kernel

@@ -100,6 +100,7 @@ STATE = np.dtype(
         ("pause_start_s", np.float64),  # the latest scrape
         ("pause_end_s", np.float64),
         ("delivered_s", np.float64),  # when clients got the tokens of the step before
+        ("held_back", np.int64),  # the first request that a closed-loop client has not sent yet
         ("token_gaps", np.int64),  # between tokens of decoding requests
         ("merged_gaps", np.int64),  # of them within one chunk
         ("bin", np.int64),
@@ -199,6 +200,8 @@ class Engine(NamedTuple):
     """Where each recorded step begins in `applied`; empty: nothing was recorded, the set order holds."""
     seen_keys: NDArray[np.bool_]
     """Combinations of running and waiting adapters that were seen, by the low bits of their keys."""
+    intended_s: NDArray[np.float64]
+    """When a closed-loop client would have sent each request; empty: it holds none back."""
     series: NDArray[np.float64]
     gaps: NDArray[np.int64]
     log: NDArray[np.int32]
@@ -271,6 +274,7 @@ def new_engine(
         applied=np.zeros(0, dtype=np.int32) if applied is None else applied[0],
         applied_from=np.zeros(0, dtype=np.int64) if applied is None else applied[1],
         seen_keys=np.zeros(SEEN_KEYS if front_end.scrape_interval_s else 1, dtype=np.bool_),
+        intended_s=np.zeros(0),
         series=np.zeros((bins, len(SERIES))),
         gaps=np.zeros(GAP_BINS, dtype=np.int64),
         log=np.zeros(log_size, dtype=np.int32),
