@@ -9,30 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adapter_twin import slo
-from adapter_twin.errors import WorkloadError
+from adapter_twin.fleet.routing import share_matrix
 from adapter_twin.replica import ReplicaConfig, simulate_replica
 from adapter_twin.workload.generation import generate, route
-from adapter_twin.workload.model import Requests, Workload, require_distinct
+from adapter_twin.workload.model import Requests, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from adapter_twin.fleet.model import FleetReplica
     from adapter_twin.profile import Profile
     from adapter_twin.report import Report
-
-_SHARE_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class FleetReplica:
-    """A replica and the shares of adapters' traffic that are routed to it."""
-
-    name: str
-    config: ReplicaConfig
-    shares: tuple[tuple[str, float], ...]
-    """Adapter name and share in (0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,7 @@ def simulate_static(
         WorkloadError: shares name unknown adapters, or do not add up to at most 1.
         EngineConfigError: an adapter does not fit its replica's slots.
     """
-    shares = _shares(replicas, workload)
+    shares = share_matrix(replicas, workload)
     requests = generate(workload, seed)
     owner = route(workload, requests, shares, seed)
 
@@ -96,27 +85,6 @@ def simulate_static(
         reports = list(pool.map(simulate, range(len(replicas))))
     by_name = {replica.name: report for replica, report in zip(replicas, reports, strict=True)}
     return FleetReport(by_name, _served_fractions(workload, reports, requests, owner), workload.duration_s)
-
-
-def _shares(replicas: Sequence[FleetReplica], workload: Workload) -> NDArray[np.float64]:
-    """Shape (replicas, adapters)."""
-    require_distinct((replica.name for replica in replicas), "replicas")
-    index = {adapter.name: i for i, adapter in enumerate(workload.adapters)}
-    shares = np.zeros((len(replicas), len(index)))
-    for row, replica in zip(shares, replicas, strict=True):
-        for name, share in replica.shares:
-            if name not in index:
-                raise WorkloadError(f"replica {replica.name}: adapter {name} is not in the workload")
-            if not 0 < share <= 1:
-                raise WorkloadError(
-                    f"replica {replica.name}: share {share:g} of adapter {name} is not in (0, 1]"
-                )
-            row[index[name]] += share
-    total = shares.sum(axis=0)
-    if total.max(initial=0.0) > 1.0 + _SHARE_TOLERANCE:
-        worst = workload.adapters[int(total.argmax())].name
-        raise WorkloadError(f"adapter {worst}: its shares add up to {total.max():g}, at most 1 is allowed")
-    return shares
 
 
 def _simulate_one(
