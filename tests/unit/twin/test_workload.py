@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from adapter_twin.errors import WorkloadError
 from adapter_twin.profile import load_profile
@@ -18,6 +19,8 @@ from adapter_twin.workload import (
     generate_lengths,
     route,
 )
+from adapter_twin.workload.lengths import tokens_at
+from adapter_twin.workload.random_streams import stream, streams
 
 PROCESSES = [Poisson(), GammaBurst(0.5), GammaBurst(3.0), OnOff(20.0, 40.0), Diurnal(0.8, 500.0)]
 
@@ -70,10 +73,30 @@ class TestArrivals:
         assert generate(workload(rate=0.0, arrivals=process), seed=1).count == 0
 
 
-def test_a_longer_duration_only_adds_arrivals():
-    short = generate(workload(adapters=1, duration_s=500.0), seed=2)
-    long = generate(workload(adapters=1, duration_s=5000.0), seed=2)
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_longer_duration_only_adds_arrivals(process, seed):
+    short = generate(workload(adapters=1, duration_s=500.0, arrivals=process), seed)
+    long = generate(workload(adapters=1, duration_s=5000.0, arrivals=process), seed)
     assert np.array_equal(long.arrival_s[: short.count], short.arrival_s)
+    assert np.array_equal(long.output_tokens[: short.count], short.output_tokens)
+    assert long.arrival_s[short.count] >= 500.0
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**40 + 1, 2**128 + 3])
+def test_streams_taken_together_are_those_taken_singly(seed):
+    names = ["a", "b", "", "ä"]
+    together = [random.random(4) for random in streams(seed, "arrivals", names)]
+    assert np.array_equal(together, [stream(seed, "arrivals", name).random(4) for name in names])
+
+
+def test_requests_of_many_adapters_are_sorted_with_their_own_lengths():
+    settings = workload(adapters=37, rate=0.3)
+    together = generate(settings, seed=4)
+    for i in (0, 17, 36):
+        alone = generate(workload(adapters=37, rate=0.3, output=Fixed(7)), seed=4)
+        assert np.array_equal(of(together, i)[0], of(alone, i)[0])
+        assert np.array_equal(of(together, i)[1], of(alone, i)[1])
 
 
 @pytest.mark.parametrize(("cv", "low", "high"), [(0.5, 0.4, 0.6), (3.0, 2.5, 3.5)])
@@ -116,6 +139,22 @@ def test_invariant_11_lengths_have_the_declared_mean(lengths):
     assert tokens.mean() == pytest.approx(lengths.mean, rel=0.005)
     assert tokens.min() >= 1
     assert tokens.max() <= getattr(lengths, "maximum", 250)
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        Lognormal(223.0, 1.2, 4, 1024),
+        Lognormal(20.0, 0.01, 1, 100),
+        Lognormal(4000.0, 1.5, 1, 200_000),
+        Fixed(250),
+        Empirical((1, 2, 3, 3, 200)),
+    ],
+    ids=repr,
+)
+def test_looked_up_lengths_are_those_of_the_quantile(lengths):
+    scores = np.append(np.random.default_rng(0).standard_normal(300_000), [-6.0, 0.0, 6.0])
+    assert np.array_equal(tokens_at(lengths, scores), lengths.quantile(ndtr(scores)))
 
 
 @pytest.mark.parametrize("correlation", [-0.4, 0.0, 0.6])

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from adapter_twin.workload.merging import padded, replay, tournament
+
 MEASURED_DURATION_S = 3600.0
 MEASURED_SCRAPE_INTERVAL_S = 2.0
 """The runs' harness read the server's gauges this long after the answer to the read before."""
@@ -43,41 +45,20 @@ def cycled(values: Sequence[float], count: int) -> list[float]:
     return [values[i % len(values)] for i in range(count)]
 
 
-@njit(cache=True)
-def _sift_down(heap, key, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    node, parent = heap[0], 0
-    while 2 * parent + 1 < size:
-        child = 2 * parent + 1
-        if child + 1 < size and key[heap[child + 1]] < key[heap[child]]:
-            child += 1
-        if key[node] <= key[heap[child]]:
-            break
-        heap[parent] = heap[child]
-        parent = child
-    heap[parent] = node
-
-
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _merge(gaps, mean_gap, duration_s):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Merge the adapters' arrivals on a heap of next arrivals, drawing gaps in order of arrival."""
+    """Merge the adapters' arrivals, drawing each next gap in order of arrival."""
     n = mean_gap.shape[0]
-    upcoming = gaps[:n] * mean_gap
-    heap = np.argsort(upcoming)
-    size, drawn, count = n, n, 0
+    upcoming = padded(gaps[:n] * mean_gap)
     times = np.empty(gaps.shape[0], np.float64)
     adapters = np.empty(gaps.shape[0], np.int32)
-    while size > 0:
-        first = heap[0]
+    count = 0
+    first, losers = tournament(upcoming)
+    while upcoming[first] < duration_s:
         now = upcoming[first]
-        if now >= duration_s:
-            size -= 1
-            heap[0] = heap[size]
-        else:
-            times[count] = now
-            adapters[count] = first
-            count += 1
-            upcoming[first] = now + gaps[drawn] * mean_gap[first]
-            drawn += 1
-        if size > 0:
-            _sift_down(heap, upcoming, size)
+        times[count] = now
+        adapters[count] = first
+        upcoming[first] = now + gaps[n + count] * mean_gap[first]
+        count += 1
+        first = replay(upcoming, losers, first)
     return times, adapters, count

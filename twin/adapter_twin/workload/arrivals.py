@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,14 +97,13 @@ def _poisson(rate_per_s: float, duration_s: float, random: np.random.Generator) 
 def _accumulate(
     unit_gaps: Callable[[int], Times], rate_per_s: float, duration_s: float, cv: float, start_s: float = 0.0
 ) -> Times:
-    """Sum gaps of mean 1 / rate from `start_s` until they pass the duration."""
-    parts, end = [], start_s
-    while end < duration_s:
-        expected = (duration_s - end) * rate_per_s
-        gaps = unit_gaps(int(expected + 4.0 * cv * math.sqrt(expected)) + 8)
-        times = end + np.cumsum(gaps) / rate_per_s
-        parts.append(times)
-        end = float(times[-1])
+    """Sum gaps of mean 1 / rate from `start_s` past the duration, however many are drawn at once."""
+    parts, total = [], 0.0
+    while start_s + total / rate_per_s < duration_s:
+        expected = (duration_s - start_s) * rate_per_s - total
+        sums = np.cumsum(np.append(total, unit_gaps(int(expected + 4.0 * cv * math.sqrt(expected)) + 8)))[1:]
+        parts.append(start_s + sums / rate_per_s)
+        total = float(sums[-1])
     times = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
     return times[: np.searchsorted(times, duration_s)]
 
@@ -123,30 +123,43 @@ def _renewal(rate_per_s: float, duration_s: float, shape: float, random: np.rand
 def _on_off(process: OnOff, rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
     """Poisson arrivals on the clock that runs only while on, carried over to the real one."""
     cycle_s = process.on_s + process.off_s
-    off_first = (
-        process.off_s * random.standard_exponential() if random.random() * cycle_s >= process.on_s else 0.0
-    )
-    cycles = int(2 * duration_s / cycle_s) + 64
-    on = process.on_s * random.standard_exponential(cycles)
-    off = process.off_s * random.standard_exponential(cycles)
-    while on.sum() + off.sum() < duration_s:
-        on = np.concatenate([on, process.on_s * random.standard_exponential(cycles)])
-        off = np.concatenate([off, process.off_s * random.standard_exponential(cycles)])
+    starts_off = random.random() * cycle_s >= process.on_s
+    off_first_s = process.off_s * random.standard_exponential() if starts_off else 0.0
+    periods = np.random.Generator(np.random.PCG64(random.integers(2**63)))
+    on, off = _periods(process, duration_s - off_first_s, periods)
     on_clock = np.cumsum(on)
-    begins = off_first + np.concatenate([[0.0], np.cumsum(on + off)[:-1]])
+    begins = off_first_s + np.append(0.0, np.cumsum(on + off)[:-1])
     active_s = float(np.clip(duration_s - begins, 0.0, on).sum())
     ticks = _poisson(rate_per_s * cycle_s / process.on_s, active_s, random)
     period = np.searchsorted(on_clock, ticks, side="right")
-    return begins[period] + ticks - (on_clock[period] - on[period])
+    times: Times = begins[period] + ticks - (on_clock[period] - on[period])
+    return times[times < duration_s]
+
+
+def _periods(process: OnOff, duration_s: float, random: np.random.Generator) -> tuple[Times, Times]:
+    """Lengths of the on and of the off periods that fill the duration."""
+    drawn = np.empty((0, 2))
+    while (left_s := duration_s - float(drawn.sum())) >= 0:
+        cycles = int(1.2 * left_s / (process.on_s + process.off_s)) + 16
+        drawn = np.concatenate(
+            [drawn, random.standard_exponential((cycles, 2)) * (process.on_s, process.off_s)]
+        )
+    return drawn[:, 0], drawn[:, 1]
 
 
 def _diurnal(process: Diurnal, rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
     """A Poisson process of rate 1, carried over by the inverse of the expected number of arrivals."""
-    points = int(duration_s / process.period_s * _POINTS_PER_PERIOD) + 2
-    grid = np.linspace(0.0, duration_s, points)
+    grid, unit_expected = _diurnal_grid(process, duration_s)
+    expected = rate_per_s * unit_expected
+    times = np.interp(_poisson(1.0, float(expected[-1]), random), expected, grid)
+    return times[: np.searchsorted(times, duration_s)]
+
+
+@lru_cache(maxsize=8)
+def _diurnal_grid(process: Diurnal, duration_s: float) -> tuple[Times, Times]:
+    """Times of even distance past the duration, and the arrivals expected by then at a mean rate of 1/s."""
+    points = math.ceil(duration_s / process.period_s * _POINTS_PER_PERIOD) + 1
+    grid = np.arange(points) * (process.period_s / _POINTS_PER_PERIOD)
     angle = 2 * np.pi * grid / process.period_s
-    expected = rate_per_s * (
-        grid + process.amplitude * process.period_s / (2 * np.pi) * (1.0 - np.cos(angle))
-    )
-    ticks = _poisson(1.0, float(expected[-1]), random)
-    return np.interp(ticks, expected, grid)
+    wave: Times = process.amplitude * process.period_s / (2 * np.pi) * (1.0 - np.cos(angle))
+    return grid, grid + wave

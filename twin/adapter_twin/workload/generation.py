@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
 
 from adapter_twin.workload.arrivals import arrival_times
+from adapter_twin.workload.lengths import tokens_at
+from adapter_twin.workload.merging import merged_order
 from adapter_twin.workload.model import Requests, Workload
-from adapter_twin.workload.random_streams import stream
+from adapter_twin.workload.random_streams import stream, streams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,19 +21,19 @@ def generate(workload: Workload, seed: int) -> Requests:
 
     An adapter's requests depend on the seed and its own name, rate and lengths, not on other adapters.
     """
+    names = [adapter.name for adapter in workload.adapters]
     times = [
-        arrival_times(workload.arrivals, a.rate, workload.duration_s, stream(seed, "arrivals", a.name))
-        for a in workload.adapters
+        arrival_times(workload.arrivals, adapter.rate, workload.duration_s, random)
+        for adapter, random in zip(workload.adapters, streams(seed, "arrivals", names), strict=True)
     ]
-    scores = [
-        stream(seed, "lengths", a.name).standard_normal((own.size, 2))
-        for a, own in zip(workload.adapters, times, strict=True)
-    ]
+    ends = np.cumsum([own.size for own in times], dtype=np.int64)
+    scores = np.empty((int(ends[-1]) if times else 0, 2))
+    for own, end, random in zip(times, ends, streams(seed, "lengths", names), strict=True):
+        random.standard_normal(out=scores[end - own.size : end])
+    prompt, output = _lengths(workload, scores)
     arrival_s = np.concatenate([np.empty(0), *times])
-    owner = np.repeat(np.arange(len(times), dtype=np.int32), [own.size for own in times])
-    prompt, output = _lengths(workload, np.concatenate([np.empty((0, 2)), *scores]))
-    order = np.argsort(arrival_s, kind="stable")
-    return Requests(arrival_s[order], prompt[order], output[order], owner[order])
+    order, owner = merged_order(arrival_s, ends)
+    return Requests(arrival_s[order], prompt[order], output[order], owner)
 
 
 def generate_lengths(
@@ -46,9 +47,8 @@ def _lengths(workload: Workload, scores: NDArray[np.float64]) -> tuple[NDArray[n
     """Prompt and output tokens from independent normal scores, shape (requests, 2), by a Gaussian copula."""
     rho = workload.correlation
     mixed = rho * scores[:, 0] + np.sqrt(1.0 - rho * rho) * scores[:, 1]
-    prompt = workload.prompt.quantile(ndtr(scores[:, 0]))
-    prompt = np.minimum(prompt, workload.max_total_tokens - 1)
-    output = workload.output.quantile(ndtr(mixed))
+    prompt = np.minimum(tokens_at(workload.prompt, scores[:, 0]), workload.max_total_tokens - 1)
+    output = tokens_at(workload.output, mixed)
     return prompt, np.minimum(output, workload.max_total_tokens - prompt)
 
 
@@ -69,10 +69,9 @@ def route(
     by_adapter = np.argsort(requests.adapter, kind="stable")
     counts = np.bincount(requests.adapter, minlength=len(workload.adapters))
     ends = np.cumsum(counts)
-    for i, adapter in enumerate(workload.adapters):
+    names = [adapter.name for adapter in workload.adapters]
+    for i, random in enumerate(streams(seed, "routing", names)):
         own = by_adapter[ends[i] - counts[i] : ends[i]]
-        place = np.searchsorted(
-            limits[:, i], stream(seed, "routing", adapter.name).random(own.size), side="right"
-        )
+        place = np.searchsorted(limits[:, i], random.random(own.size), side="right")
         owner[own] = np.where(place < shares.shape[0], place, -1)
     return owner

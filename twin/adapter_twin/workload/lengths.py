@@ -1,10 +1,10 @@
-"""Distributions of token lengths: from a uniform quantile to a number of tokens."""
+"""Distributions of token lengths: from a uniform quantile, or a normal score, to a number of tokens."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import erf, ndtr, ndtri
 
 from adapter_twin.errors import WorkloadError
+from adapter_twin.workload.looking_up import GUIDE_CELLS, GUIDE_REACH, look_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +63,11 @@ class Lognormal:
         """Mean of the logarithm before truncation."""
         return _lognormal_mu(self.mean, self.sigma, self.minimum, self.maximum)
 
+    @property
+    def span(self) -> int:
+        """Tokens between the bounds."""
+        return self.maximum - self.minimum
+
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.int32]:
         """Tokens at the given probabilities, same shape."""
         low, high = ndtr((np.log([self.minimum, self.maximum]) - self.mu) / self.sigma)
@@ -94,6 +100,52 @@ class Empirical:
 
 
 LengthDistribution = Fixed | Lognormal | Empirical
+
+_TABULATED_TOKENS = 1 << 16
+"""Lognormals over more different lengths are computed for every request, the others looked up."""
+
+
+def tokens_at(distribution: LengthDistribution, scores: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Tokens at normal scores: those at the quantile of the scores' probability, looked up; same shape."""
+    if isinstance(distribution, Lognormal) and distribution.span > _TABULATED_TOKENS:
+        return distribution.quantile(ndtr(scores))
+    return _score_table(distribution).at(scores)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """A step function of the normal score."""
+
+    cuts: NDArray[np.float64]
+    """Scores where the next value begins, ascending, shape (values - 1,)."""
+    values: NDArray[np.int32]
+
+    def at(self, scores: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The values at the scores, same shape."""
+        tokens: NDArray[np.int32] = look_up(self.cuts, self.values, self._guide, np.ascontiguousarray(scores))
+        return tokens
+
+    @cached_property
+    def _guide(self) -> NDArray[np.int32]:
+        """The value at the left edge of each of many equal cells; the first cell reaches down to -inf."""
+        edges = np.linspace(-GUIDE_REACH, GUIDE_REACH, GUIDE_CELLS, endpoint=False)
+        edges[0] = -np.inf
+        return np.searchsorted(self.cuts, edges, side="right").astype(np.int32)
+
+
+@lru_cache(maxsize=64)
+def _score_table(distribution: LengthDistribution) -> ScoreTable:
+    match distribution:
+        case Fixed(tokens):
+            return ScoreTable(np.empty(0), np.array([tokens], dtype=np.int32))
+        case Lognormal(minimum=minimum, maximum=maximum, sigma=sigma, mu=mu):
+            values = np.arange(minimum, maximum + 1, dtype=np.int32)
+            low, high = ndtr((np.log([minimum, maximum]) - mu) / sigma)
+            probability = (ndtr((np.log(values[1:] - 0.5) - mu) / sigma) - low) / (high - low)
+            return ScoreTable(ndtri(np.clip(probability, 0.0, 1.0)), values)
+        case Empirical(values=observed):
+            distinct, counts = np.unique(np.asarray(observed, dtype=np.int32), return_counts=True)
+            return ScoreTable(ndtri(np.cumsum(counts[:-1]) / len(observed)), distinct)
 
 
 def _require(condition: bool, message: str) -> None:
