@@ -153,6 +153,7 @@ def _front_end(profile: Profile, config: ReplicaConfig) -> FrontEndPolicy:
         scrape_interval_s=front_end.scrape_interval_s if interval_s is None else interval_s,
         render_per_label_set_s=front_end.render_per_label_set_s,
         render_per_name_s=front_end.render_per_name_s,
+        tokenizer_s=front_end.tokenizer_s,
         coalesce_below=front_end.coalesce_below,
     )
 

@@ -1,10 +1,15 @@
-"""The API server in front of the engine: one event loop, which stands still while it renders its metrics.
+"""The API server in front of the engine: one event loop, which stands still while it does something long.
 
-vLLM's gauge `vllm:lora_requests_info` carries the names of the running and of the waiting adapters as label
-values, so every combination that was ever seen stays as a line of `/metrics`. With many adapters at moderate
-rates nearly every change makes a new one, and rendering them grows to tenths of a second per scrape. While
-the server renders, the engine goes on in its own process; what arrives reaches the engine when the scrape is
-over, and tokens reach clients then: merged into one chunk, unless a step has so many outputs that the server
+It renders its metrics. vLLM's gauge `vllm:lora_requests_info` carries the names of the running and of the
+waiting adapters as label values, so every combination that was ever seen stays as a line of `/metrics`. To
+the server a request waits from its arrival until the first step that holds it is over. So with many adapters
+nearly every arrival makes a new combination, and rendering them grows to tenths of a second per scrape.
+
+And it loads the tokenizer of each adapter at the adapter's first request, one after another: with hundreds of
+adapters the first minute of a server goes into that.
+
+Meanwhile the engine goes on in its own process; what arrives reaches the engine when the server is free
+again, and tokens reach clients then: merged into one chunk, unless a step has so many outputs that the server
 handles them in slices and lets the streams run in between (`VLLM_V1_OUTPUT_PROC_CHUNK_SIZE`, 128).
 """
 
@@ -34,7 +39,7 @@ def end_waiting(e: Engine, adapter: int) -> None:
 
 @kernel
 def record_adapters(e: Engine) -> None:
-    """Once per step: a combination of running and waiting adapters not seen before slows later scrapes."""
+    """When a step is over: a combination of running and waiting adapters not seen before slows scrapes."""
     c, s = e.config[0], e.state[0]
     key = s.running_key ^ s.waiting_key
     if c.scrape_interval_s == 0.0 or key == s.last_key:
@@ -48,35 +53,54 @@ def record_adapters(e: Engine) -> None:
 
 @kernel
 def delivered_at(e: Engine, time_s: float) -> float:
-    """When the server handles what happens at `time_s`: at once, or after the scrape that it is rendering."""
+    """When the server handles what happens at `time_s`: at once, or after what it is busy with."""
+    s = e.state[0]
+    free_s = max(time_s, s.tokenizers_until_s)
+    _begin_scrapes(e, free_s)
+    if s.pause_start_s <= free_s < s.pause_end_s:
+        return float(s.pause_end_s)
+    return float(free_s)
+
+
+@kernel
+def _begin_scrapes(e: Engine, time_s: float) -> None:
+    """Have all scrapes until `time_s` begin; the latest is kept as a pause."""
     c, s = e.config[0], e.state[0]
-    if c.scrape_interval_s == 0.0:
-        return time_s
-    while time_s >= s.next_scrape_s:
+    while c.scrape_interval_s > 0.0 and time_s >= s.next_scrape_s:
         s.pause_start_s = s.next_scrape_s
         s.pause_end_s = s.next_scrape_s + s.render_s
         s.next_scrape_s = s.pause_end_s + c.scrape_interval_s
-    if s.pause_start_s <= time_s < s.pause_end_s:
-        return float(s.pause_end_s)
-    return time_s
 
 
 @kernel
 def handled_until(e: Engine) -> float:
-    """What reached the server by this time has reached the engine."""
+    """What reached the server by this time has been handled by now, but for loading tokenizers."""
     s = e.state[0]
-    if delivered_at(e, s.time_s) > s.time_s:
+    _begin_scrapes(e, s.time_s)
+    if s.pause_start_s <= s.time_s < s.pause_end_s:
         return float(s.pause_start_s)
     return float(s.time_s)
+
+
+@kernel
+def meet_adapter(e: Engine, i: int) -> None:
+    """Begin to load the tokenizer of a request's adapter, if this is the adapter's first request."""
+    c, s, r = e.config[0], e.state[0], e.requests
+    adapter = r[i].adapter
+    if c.tokenizer_s > 0.0 and not e.adapters[adapter].known:
+        e.adapters[adapter].known = True
+        s.tokenizers_until_s = max(s.tokenizers_until_s, r[i].arrival_s + c.request_s) + c.tokenizer_s
 
 
 @kernel
 def next_handled(e: Engine) -> float:
     """When the next request reaches the engine."""
     c, s, r = e.config[0], e.state[0], e.requests
-    if s.next_arrival == r.size:
+    i = s.next_arrival
+    if i == r.size or r[i].arrival_s >= c.duration_s:
         return float(c.duration_s)
-    return float(delivered_at(e, r[s.next_arrival].arrival_s + c.request_s))
+    free_s = delivered_at(e, r[i].arrival_s + c.request_s)
+    return float(free_s if e.adapters[r[i].adapter].known else free_s + c.tokenizer_s)
 
 
 @kernel

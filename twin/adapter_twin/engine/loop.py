@@ -163,7 +163,6 @@ def _simulate(e: Engine) -> None:
             continue
         schedule(e)
         touch_adapters(e)
-        record_adapters(e)
         if e.log.size > 0:
             note(e, step_log.STEP, int(s.time_s), 0)
             note_schedule(e)
@@ -172,6 +171,8 @@ def _simulate(e: Engine) -> None:
         if end > c.duration_s:
             return
         _complete_step(e, end)
+        accept_arrivals(e)
+        record_adapters(e)
         if e.log.size > 0:
             note(e, step_log.BLOCKS_LEFT, c.blocks - s.free_blocks, 0)
 

@@ -50,6 +50,8 @@ class FrontEndPolicy:
     """Rendering time of each combination of running and waiting adapters that was ever seen."""
     render_per_name_s: float = 0.0
     """The same for each adapter named in it."""
+    tokenizer_s: float = 0.0
+    """Loading the tokenizer of an adapter, at its first request."""
     coalesce_below: int = 128
     """Steps with fewer outputs have tokens that wait for the server merged into one chunk."""
 

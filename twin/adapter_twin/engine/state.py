@@ -50,6 +50,7 @@ CONFIG = np.dtype(
         ("render_per_label_set_s", np.float64),
         ("render_per_name_s", np.float64),
         ("coalesce_below", np.int64),  # outputs of a step
+        ("tokenizer_s", np.float64),  # at the first request of each adapter
     ],
     align=True,
 )
@@ -99,6 +100,7 @@ STATE = np.dtype(
         ("next_scrape_s", np.float64),
         ("pause_start_s", np.float64),  # the latest scrape
         ("pause_end_s", np.float64),
+        ("tokenizers_until_s", np.float64),  # the server is busy loading those of new adapters
         ("delivered_s", np.float64),  # when clients got the tokens of the step before
         ("held_back", np.int64),  # the first request that a closed-loop client has not sent yet
         ("token_gaps", np.int64),  # between tokens of decoding requests
@@ -136,6 +138,7 @@ ADAPTER = np.dtype(
         ("cpu_to_gpu_s", np.float64),
         ("disk_s", np.float64),
         ("head_order", np.int64),  # queue order of its first waiting request
+        ("known", np.bool_),  # to the server, which has loaded its tokenizer
         ("place", np.int32),  # in the heap of candidates; -1: not there
         ("running", np.int32),
         ("slot", np.int32),  # -1: not on the GPU
@@ -301,6 +304,7 @@ def new_engine(
     engine.adapters.slot = engine.adapters.place = -1
     engine.adapters.set_order[:adapters] = np.random.default_rng(adapters).permutation(adapters)
     engine.adapters.key[:adapters] = np.random.default_rng(adapters).integers(2**62, size=adapters)
+    engine.adapters.known[adapters] = True
     engine.adapters.running[adapters] = 1  # the base model is always active
     return engine
 
@@ -326,3 +330,4 @@ def _configure_front_end(config: Any, front_end: FrontEndPolicy) -> None:
     config.render_per_label_set_s = front_end.render_per_label_set_s
     config.render_per_name_s = front_end.render_per_name_s
     config.coalesce_below = front_end.coalesce_below
+    config.tokenizer_s = front_end.tokenizer_s

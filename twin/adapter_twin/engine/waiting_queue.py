@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from adapter_twin.engine.compiling import kernel
-from adapter_twin.engine.front_end import begin_waiting, end_waiting, handled_until
+from adapter_twin.engine.front_end import begin_waiting, end_waiting, handled_until, meet_adapter
 from adapter_twin.engine.linked_list import append, following, prepend, remove
 from adapter_twin.engine.state import REJECTED, WAITING, Engine
 
@@ -24,6 +24,9 @@ def accept_arrivals(e: Engine) -> None:
     handled_s = handled_until(e)
     while s.next_arrival < r.size and r[s.next_arrival].arrival_s + c.request_s <= handled_s:
         i = s.next_arrival
+        meet_adapter(e, i)
+        if s.tokenizers_until_s > s.time_s:
+            return
         s.next_arrival += 1
         if s.running + s.waiting >= c.max_connections:
             r[i].phase = REJECTED

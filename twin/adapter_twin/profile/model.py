@@ -124,6 +124,7 @@ class FrontEndCoefficients(_Frozen):
     request_s: NonNegativeFloat = Field(description="from the client to the queue of an idle engine")
     render_per_label_set_s: NonNegativeFloat
     render_per_name_s: NonNegativeFloat
+    tokenizer_s: NonNegativeFloat = Field(default=0.0, description="at the first request of each adapter")
     coalesce_below: int = Field(ge=0, description="outputs of a step below which waiting tokens merge")
 
 
