@@ -80,6 +80,11 @@ class RoutingTable:
         for adapter in range(assigned.shape[1]):
             self._renew(adapter)
 
+    @property
+    def adapters(self) -> int:
+        """How many there are."""
+        return int(self._assigned.shape[1])
+
     def assign(self, adapter: int, shares: NDArray[np.float64]) -> None:
         """Give an adapter's traffic to other replicas, shares of shape (replicas,)."""
         self._assigned[:, adapter] = shares
