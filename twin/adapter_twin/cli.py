@@ -5,6 +5,7 @@ import typer
 from adapter_twin.calibration.cli import calibrate
 from adapter_twin.profile.cli import derive, profiles
 from adapter_twin.run_command import run
+from adapter_twin.trace_command import trace
 from adapter_twin.validation.cli import validate
 
 app = typer.Typer(
@@ -14,6 +15,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(run)
+app.command()(trace)
 app.command()(calibrate)
 app.command()(validate)
 app.command()(derive)

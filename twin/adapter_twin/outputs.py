@@ -1,6 +1,10 @@
-"""Checks of output files, made before the long work whose result they shall hold."""
+"""Output files: checked before the long work whose result they hold, and written whole or not at all."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from adapter_twin.errors import AdaptwinError
 
@@ -27,3 +31,31 @@ def require_image(path: Path, option: str) -> None:
         allowed = ", ".join(IMAGE_SUFFIXES)
         raise AdaptwinError(f"{option}: {path} is no image; name a file that ends in {allowed}")
     require_writable(path, option)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[str]]:
+    """A text file that is never half there: what it held before stays until the new text is complete.
+
+    Raises:
+        AdaptwinError: the file cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        beside.replace(path)
+    except OSError as error:
+        raise AdaptwinError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        AdaptwinError: the file cannot be written.
+    """
+    with written_whole(path) as file:
+        file.write(text)

@@ -4,7 +4,9 @@ from adapter_twin.workload.arrivals import ArrivalProcess, Diurnal, GammaBurst, 
 from adapter_twin.workload.generation import generate, generate_lengths, route
 from adapter_twin.workload.lengths import Empirical, Fixed, LengthDistribution, Lognormal
 from adapter_twin.workload.model import Adapter, Requests, Workload
-from adapter_twin.workload.trace import read_trace
+from adapter_twin.workload.popularity import zipf_rates, zipf_shares
+from adapter_twin.workload.trace import Trace, TraceRules, read_trace
+from adapter_twin.workload.trace_writing import write_trace
 
 __all__ = [
     "Adapter",
@@ -18,9 +20,14 @@ __all__ = [
     "OnOff",
     "Poisson",
     "Requests",
+    "Trace",
+    "TraceRules",
     "Workload",
     "generate",
     "generate_lengths",
     "read_trace",
     "route",
+    "write_trace",
+    "zipf_rates",
+    "zipf_shares",
 ]

@@ -159,7 +159,7 @@ def _diurnal(process: Diurnal, rate_per_s: float, duration_s: float, random: np.
 def _diurnal_grid(process: Diurnal, duration_s: float) -> tuple[Times, Times]:
     """Times of even distance past the duration, and the arrivals expected by then at a mean rate of 1/s."""
     points = math.ceil(duration_s / process.period_s * _POINTS_PER_PERIOD) + 1
-    grid = np.arange(points) * (process.period_s / _POINTS_PER_PERIOD)
+    grid = np.arange(points, dtype=np.float64) * (process.period_s / _POINTS_PER_PERIOD)
     angle = 2 * np.pi * grid / process.period_s
     wave: Times = process.amplitude * process.period_s / (2 * np.pi) * (1.0 - np.cos(angle))
-    return grid, grid + wave
+    return np.asarray(grid), grid + wave

@@ -1,7 +1,7 @@
 """Workload files: YAML, checked field by field."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,14 +11,22 @@ from adapter_twin.profile import Profile
 from adapter_twin.workload.arrivals import ArrivalProcess, Diurnal, GammaBurst, OnOff, Poisson
 from adapter_twin.workload.lengths import Empirical, Fixed, LengthDistribution, Lognormal
 from adapter_twin.workload.model import Adapter, Workload, lognormal
+from adapter_twin.workload.popularity import zipf_rates
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ZipfDocument(_Document):
+    """A heavy tail: the rate of the k-th adapter is proportional to k to the power of -exponent."""
+
+    total_rate: float = Field(description="requests/s of all adapters together")
+    exponent: float = 1.0
+
+
 class AdapterDocument(_Document):
-    """One adapter, or `count` of them named after it, with rates and ranks that cycle."""
+    """One adapter, or `count` of them named after it, with rates and ranks that cycle, or Zipf's rates."""
 
     name: str = Field(min_length=1)
     rate: float | None = None
@@ -26,10 +34,11 @@ class AdapterDocument(_Document):
     count: int | None = Field(default=None, ge=1)
     rates: tuple[float, ...] = Field(default=(), description="requests/s, cycling")
     ranks: tuple[int, ...] = Field(default=(), description="cycling")
+    zipf: ZipfDocument | None = None
 
     def adapters(self) -> list[Adapter]:
         """What the entry stands for."""
-        rates = self.rates or (() if self.rate is None else (self.rate,))
+        rates = self._rates()
         ranks = self.ranks or (() if self.rank is None else (self.rank,))
         if not rates or not ranks:
             missing = "rate" if not rates else "rank"
@@ -37,6 +46,13 @@ class AdapterDocument(_Document):
         if self.count is None:
             return [Adapter(self.name, rates[0], ranks[0])]
         return cycled_adapters(self.count, rates, ranks, self.name)
+
+    def _rates(self) -> tuple[float, ...]:
+        if self.zipf is None:
+            return self.rates or (() if self.rate is None else (self.rate,))
+        if self.rates or self.rate is not None:
+            raise WorkloadError(f"adapter {self.name}: give either zipf, or rate or rates")
+        return zipf_rates(self.count or 1, self.zipf.total_rate, self.zipf.exponent)
 
 
 class FixedDocument(_Document):
@@ -120,10 +136,10 @@ class DiurnalDocument(_Document):
         return Diurnal(self.amplitude, self.period_s)
 
 
-_Lengths = Annotated[
+LengthsDocument = Annotated[
     FixedDocument | LognormalDocument | EmpiricalDocument, Field(discriminator="distribution")
 ]
-_Arrivals = Annotated[
+ArrivalsDocument = Annotated[
     PoissonDocument | GammaDocument | OnOffDocument | DiurnalDocument, Field(discriminator="process")
 ]
 
@@ -133,24 +149,44 @@ class WorkloadDocument(_Document):
 
     adapters: tuple[AdapterDocument, ...]
     duration_s: float | None = None
-    prompt: _Lengths | None = None
-    output: _Lengths | None = None
+    prompt: LengthsDocument | None = None
+    output: LengthsDocument | None = None
     correlation: float | None = None
     max_total_tokens: int | None = None
-    arrivals: _Arrivals = PoissonDocument(process="poisson")
+    arrivals: ArrivalsDocument = PoissonDocument(process="poisson")
 
-    def build(self, profile: Profile, duration_s: float) -> Workload:
-        """The workload for a profile, over the document's own duration or else `duration_s`."""
-        assumed = profile.workload_defaults
+    def build(self, profile: Profile | None, duration_s: float) -> Workload:
+        """The workload for a profile, over the document's own duration or else `duration_s`.
+
+        Raises:
+            WorkloadError: a value is not allowed, or lengths are missing and no profile says them.
+        """
         return Workload(
             adapters=tuple(adapter for entry in self.adapters for adapter in entry.adapters()),
-            prompt=self.prompt.build() if self.prompt else lognormal(assumed.prompt),
-            output=self.output.build() if self.output else lognormal(assumed.output),
             duration_s=duration_s if self.duration_s is None else self.duration_s,
-            correlation=assumed.correlation if self.correlation is None else self.correlation,
-            max_total_tokens=self.max_total_tokens or assumed.max_total_tokens,
             arrivals=self.arrivals.build(),
+            **self._lengths(profile),
         )
+
+    def _lengths(self, profile: Profile | None) -> dict[str, Any]:
+        """The bound on prompt and output together is the profile's only where both lengths are."""
+        own = {
+            "prompt": self.prompt and self.prompt.build(),
+            "output": self.output and self.output.build(),
+            "correlation": self.correlation,
+            "max_total_tokens": self.max_total_tokens,
+        }
+        chosen = {name: value for name, value in own.items() if value is not None}
+        if profile is None:
+            if not {"prompt", "output"} <= chosen.keys():
+                raise WorkloadError(
+                    "prompt, output: give the lengths of both, or a profile that assumes them"
+                )
+            return chosen
+        assumed = profile.workload_defaults
+        lengths = {"prompt": lognormal(assumed.prompt), "output": lognormal(assumed.output)}
+        bound = {} if {"prompt", "output"} & chosen.keys() else {"max_total_tokens": assumed.max_total_tokens}
+        return lengths | {"correlation": assumed.correlation} | bound | chosen
 
 
 def read_workload(path: str | Path) -> WorkloadDocument:

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import erf, ndtr, ndtri
 
 from adapter_twin.errors import WorkloadError
@@ -101,6 +100,8 @@ class Empirical:
 
 LengthDistribution = Fixed | Lognormal | Empirical
 
+_MU_TOLERANCE = 1e-11
+
 _TABULATED_TOKENS = 1 << 16
 """Lognormals over more different lengths are computed for every request, the others looked up."""
 
@@ -155,14 +156,17 @@ def _require(condition: bool, message: str) -> None:
 
 @lru_cache(maxsize=1024)
 def _lognormal_mu(mean: float, sigma: float, minimum: int, maximum: int) -> float:
-    """Solve for the location that gives the truncated distribution its declared mean."""
+    """Solve for the location that gives the truncated distribution its declared mean, by bisection."""
     low, high = math.log(minimum), math.log(maximum)
-
-    def excess(mu: float) -> float:
-        return _truncated_mean(mu, sigma, low, high) - mean
-
-    reach = 12.0 * sigma + 2.0
-    return float(brentq(excess, low - reach * sigma, high + reach * sigma, xtol=1e-10))
+    reach = 12.0 * sigma * sigma + 2.0 * sigma
+    below, above = low - reach, high + reach
+    while above - below > _MU_TOLERANCE:
+        middle = 0.5 * (below + above)
+        if _truncated_mean(middle, sigma, low, high) < mean:
+            below = middle
+        else:
+            above = middle
+    return 0.5 * (below + above)
 
 
 def _truncated_mean(mu: float, sigma: float, low: float, high: float) -> float:
