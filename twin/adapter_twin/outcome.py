@@ -8,7 +8,7 @@ import numpy as np
 
 from adapter_twin import slo
 from adapter_twin.engine.state import FINISHED, GAP_MINIMUM_S, GAP_RATIO, WAITING, Engine
-from adapter_twin.report import NAN, LatencySummary, PerAdapter, Report, Status, TimeSeries
+from adapter_twin.report import NAN, Histogram, LatencySummary, PerAdapter, Report, Status, TimeSeries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from adapter_twin.memory import MemoryVerdict
     from adapter_twin.workload.model import Adapter, Requests
+
+_GAPS_PER_BIN = 20
+"""Bins of the engine's histogram of gaps in one of the report's, about ten per cent wide."""
 
 _WARM_UP = 0.25
 """Fraction of the duration that gauges leave out."""
@@ -56,7 +59,7 @@ def out_of_memory(
         adapter_disk_loads=0,
         steps=0,
         per_adapter=_per_adapter(offered, adapters, never, never, NAN, duration_s),
-        timeseries=TimeSeries(nothing, nothing, nothing, nothing, nothing, nothing),
+        timeseries=TimeSeries(*[nothing] * 7),
     )
 
 
@@ -125,6 +128,9 @@ def summarize(
         per_adapter=per_adapter,
         timeseries=series,
         last_finish_s=float(finish_s.max()) if finish_s.size else NAN,
+        ttft_histogram=Histogram.of(first_s - arrival_s),
+        itl_histogram=_gap_histogram(engine.gaps),
+        e2e_histogram=Histogram.of(finish_s - arrival_s),
     )
 
 
@@ -197,10 +203,22 @@ def _gap_summary(gaps: NDArray[np.int64], mean_s: float) -> LatencySummary:
     return LatencySummary(mean_s, float(p50), float(p90), float(p99))
 
 
+def _gap_histogram(gaps: NDArray[np.int64]) -> Histogram:
+    """The gaps in fewer bins, from the first to the last that is not empty."""
+    coarse = gaps.reshape(-1, _GAPS_PER_BIN).sum(axis=1)
+    used = np.flatnonzero(coarse)
+    if used.size == 0:
+        return Histogram()
+    first, last = int(used[0]), int(used[-1]) + 1
+    steps = np.arange(first, last + 1, dtype=np.float64) * _GAPS_PER_BIN
+    edges = np.asarray(GAP_MINIMUM_S * GAP_RATIO**steps, dtype=np.float64)
+    return Histogram(edges, coarse[first:last])
+
+
 def _time_series(engine: Engine, duration_s: float) -> TimeSeries:
     bins = engine.series.shape[0]
     bin_s = duration_s / bins
-    running, waiting, kv_blocks, decoded, prefilled = engine.series[:, 1:].T / bin_s
+    running, waiting, kv_blocks, decoded, prefilled, loads = engine.series[:, 1:].T / bin_s
     return TimeSeries(
         time_s=(np.arange(bins) + 0.5) * bin_s,
         running=running,
@@ -208,4 +226,5 @@ def _time_series(engine: Engine, duration_s: float) -> TimeSeries:
         kv_usage=kv_blocks / engine.config.blocks[0],
         decoded_tokens_per_s=decoded,
         prefill_tokens_per_s=prefilled,
+        adapter_loads_per_s=loads,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from adapter_twin.report import Report
 
 SERIES_BINS = 120
+
+During = Callable[[Callable[[], float]], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,12 @@ def simulate_replica(
     adapters: Sequence[Adapter],
     *,
     duration_s: float,
+    during: During | None = None,
 ) -> Report:
     """Serve `requests` for `duration_s` seconds from a server that has just started, its adapters preloaded.
 
-    A replica without room for its slots yields a report with status OUT_OF_MEMORY.
+    A replica without room for its slots yields a report with status OUT_OF_MEMORY. `during`, if given, is
+    entered while the engine runs; it gets a function that tells the simulated time, which a thread may call.
 
     Raises:
         EngineConfigError: an adapter's rank exceeds `max_lora_rank`, or adapters are given and no slots.
@@ -105,7 +111,8 @@ def simulate_replica(
     engine = _engine(profile, config, verdict, served, adapters, duration_s)
     if config.client_concurrency is not None:
         engine = hold_back(engine, config.client_concurrency)
-    run_engine(engine)
+    with during(lambda: float(engine.state.time_s[0])) if during else nullcontext():
+        run_engine(engine)
     return summarize(engine, verdict, offered, accepted, adapters, duration_s)
 
 

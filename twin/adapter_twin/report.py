@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from adapter_twin.memory import MemoryVerdict
 
 NAN = float("nan")
+
+_DROPPED_BITS = 49
+"""Of a double: what is left is its exponent and the first three digits of its mantissa."""
+_LEAST_S = 1e-6
 
 
 class Status(StrEnum):
@@ -39,6 +43,26 @@ class LatencySummary:
             return cls()
         p50, p90, p99 = np.percentile(values, (50, 90, 99))
         return cls(float(values.mean()), float(p50), float(p90), float(p99))
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How many values lie in each of the bins, whose widths grow with the values."""
+
+    edges_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    """Ascending, shape (bins + 1,)."""
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Histogram:
+        """Of positive values, by their exponents and first three binary digits: eight bins per doubling."""
+        if values.size == 0:
+            return cls()
+        bins = np.maximum(values, _LEAST_S).view(np.int64) >> _DROPPED_BITS
+        first = int(bins.min())
+        counts = np.bincount(bins - first)
+        edges = (np.arange(first, first + counts.size + 1) << _DROPPED_BITS).view(np.float64)
+        return cls(edges, counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +100,8 @@ class TimeSeries:
     """Fraction of the KV cache's blocks in use."""
     decoded_tokens_per_s: NDArray[np.float64]
     prefill_tokens_per_s: NDArray[np.float64]
+    adapter_loads_per_s: NDArray[np.float64]
+    """Copies from host memory to a slot."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +148,10 @@ class Report:
     timeseries: TimeSeries
     last_finish_s: float = NAN
     """When the last completed request ended."""
+    ttft_histogram: Histogram = field(default_factory=Histogram)
+    itl_histogram: Histogram = field(default_factory=Histogram)
+    """Of the gaps of all requests, like the percentiles."""
+    e2e_histogram: Histogram = field(default_factory=Histogram)
 
     @property
     def throughput_tokens_per_s(self) -> float:

@@ -97,6 +97,8 @@ def preload(e: Engine) -> None:
         _touch_in_lists(e, adapter)
         a[adapter].last_step = adapter - c.base_model
     s.gpu_loads = s.disk_loads = s.log_size = 0
+    row = e.series[s.bin]
+    row[6] = 0
 
 
 @kernel
@@ -165,6 +167,8 @@ def _have_in_slot(e: Engine, adapter: int, place: int) -> None:
     if a[adapter].slot < 0:
         s.stall_s += a[adapter].cpu_to_gpu_s
         s.gpu_loads += 1
+        row = e.series[s.bin]
+        row[6] += 1
         _take_slot(e, adapter, place)
 
 

@@ -152,8 +152,16 @@ ADAPTER = np.dtype(
     align=True,
 )
 
-SERIES: Final = ("seconds", "running", "waiting", "kv_blocks", "decoded_tokens", "prefill_tokens")
-"""Columns of the time series; all but the first two kinds of tokens are integrals over time."""
+SERIES: Final = (
+    "seconds",
+    "running",
+    "waiting",
+    "kv_blocks",
+    "decoded_tokens",
+    "prefill_tokens",
+    "adapter_loads",
+)
+"""Columns of the time series; all but tokens and loads are integrals over time."""
 
 GAP_MINIMUM_S: Final = 1e-4
 GAP_RATIO: Final = 1.005
