@@ -18,6 +18,9 @@ class AdaptwinGroup(DeferringGroup):
         "twin": DeferredApp("adapter_twin.cli", "Simulate, calibrate and validate the digital twin."),
         "predictor": DeferredApp("adapter_predictor.cli", "Train, evaluate and explain the predictor."),
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
+        "gateway": DeferredApp(
+            "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters."
+        ),
     }
 
 

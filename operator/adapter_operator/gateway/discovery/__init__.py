@@ -1,0 +1,1 @@
+"""Serving a routing table to Envoy: delta gRPC ADS (aggregated discovery, only what changed)."""

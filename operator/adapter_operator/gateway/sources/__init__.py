@@ -1,0 +1,1 @@
+"""Where routing tables come from: a file, or a cluster."""
