@@ -9,12 +9,13 @@ the start.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
-from adapter_twin.calibration.parameters import PARAMETERS, vector_of, with_vector
+from adapter_twin.calibration.parameters import PARAMETERS, Parameter, vector_of, with_vector
 from adapter_twin.calibration.residuals import microbenchmark_residuals, run_residuals
 from adapter_twin.measurements.tables import Microbenchmark, Run
 from adapter_twin.profile import Profile
@@ -24,9 +25,6 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the part that is done, 0 to 1."""
 
 _Vector = NDArray[np.float64]
-_SCALE = np.array([parameter.scale for parameter in PARAMETERS])
-_LOWER = np.array([parameter.lower for parameter in PARAMETERS])
-_UPPER = np.array([parameter.upper for parameter in PARAMETERS])
 _DIFFERENCE = 0.1
 _LARGEST_MOVE = 1.0
 _HUBER = 2.0
@@ -43,13 +41,35 @@ class FitSettings:
     seed: int = 0
 
 
+class ClosedLoop(Protocol):
+    """What a fit is held to: residuals in units of their noise, and a prior; and what it may move."""
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """What is fitted."""
+
+    @property
+    def settings(self) -> FitSettings:
+        """How to fit."""
+
+    def residuals(self, profile: Profile) -> _Vector:
+        """All residuals of a profile, shape (n,)."""
+
+    def pull(self, start: _Vector, residuals: int) -> _Vector:
+        """Weight of one unit of each parameter's scale away from the start, shape (parameters,).
+
+        Against one unit of noise in one of so many residuals.
+        """
+
+
 @dataclass(frozen=True)
 class Objective:
-    """The measurements that a fit is held to."""
+    """Measured runs and microbenchmarks."""
 
     runs: Sequence[Run]
     microbenchmarks: Sequence[Microbenchmark]
     settings: FitSettings
+    parameters: Sequence[Parameter] = PARAMETERS
 
     def residuals(self, profile: Profile) -> _Vector:
         """All residuals of a profile, runs first, shape (n,)."""
@@ -63,64 +83,81 @@ class Objective:
             ]
         )
 
+    def pull(self, start: _Vector, residuals: int) -> _Vector:
+        """The same ridge on every parameter: its weight grows as the noise that residuals share."""
+        return np.full(start.size, self.settings.ridge * np.sqrt(residuals) / 10.0)
 
-def fit_closed_loop(profile: Profile, objective: Objective, progress: Progress) -> Profile:
+
+def fit_closed_loop(profile: Profile, objective: ClosedLoop, progress: Progress) -> Profile:
     """The profile with step time and lengths fitted; never worse than the one it began with."""
-    start = vector_of(profile)
+    start = vector_of(profile, objective.parameters)
     values, residuals = start, objective.residuals(profile)
     for iteration in range(objective.settings.iterations):
         share = iteration / objective.settings.iterations
         progress(f"iteration {iteration + 1}: loss {_loss(residuals):.2f}", share)
-        jacobian = _jacobian(profile, objective, values, residuals)
+        jacobian = jacobian_at(profile, objective, values, residuals)
         values, residuals, moved = _step(profile, objective, start, values, residuals, jacobian)
         if not moved:
             break
     progress(f"done: loss {_loss(residuals):.2f}", 1.0)
-    return with_vector(profile, [float(f"{value:.6g}") for value in values])
+    return with_vector(profile, [float(f"{value:.6g}") for value in values], objective.parameters)
 
 
-def _jacobian(profile: Profile, objective: Objective, values: _Vector, residuals: _Vector) -> _Vector:
+def jacobian_at(profile: Profile, objective: ClosedLoop, values: _Vector, residuals: _Vector) -> _Vector:
     """Shape (n, parameters), per unit of each parameter's scale, by forward differences."""
     columns = []
-    for index, parameter in enumerate(PARAMETERS):
+    for index, parameter in enumerate(objective.parameters):
         shifted = values.copy()
         step = _DIFFERENCE * max(parameter.scale, 0.5 * abs(values[index]))
         shifted[index] += step if values[index] + step <= parameter.upper else -step
-        moved = objective.residuals(with_vector(profile, list(shifted)))
+        moved = objective.residuals(with_vector(profile, list(shifted), objective.parameters))
         columns.append((moved - residuals) / ((shifted[index] - values[index]) / parameter.scale))
     return np.stack(columns, axis=1)
 
 
 def _step(
     profile: Profile,
-    objective: Objective,
+    objective: ClosedLoop,
     start: _Vector,
     values: _Vector,
     residuals: _Vector,
     jacobian: _Vector,
 ) -> tuple[_Vector, _Vector, bool]:
     """The best of the full Gauss–Newton step and shorter ones; nothing moves if none is better."""
-    direction = _direction(start, values, residuals, jacobian, objective.settings.ridge)
+    parameters = objective.parameters
+    pull = objective.pull(start, residuals.size)
+    direction = _direction(parameters, start, values, residuals, jacobian, pull)
+    lower, upper = _bounds(parameters)
     for length in (1.0, 0.5, 0.2):
-        candidate = np.clip(values + length * direction, _LOWER, _UPPER)
-        found = objective.residuals(with_vector(profile, list(candidate)))
+        candidate = np.clip(values + length * direction, lower, upper)
+        found = objective.residuals(with_vector(profile, list(candidate), parameters))
         if _loss(found) < _loss(residuals):
             return candidate, found, True
     return values, residuals, False
 
 
 def _direction(
-    start: _Vector, values: _Vector, residuals: _Vector, jacobian: _Vector, ridge: float
+    parameters: Sequence[Parameter],
+    start: _Vector,
+    values: _Vector,
+    residuals: _Vector,
+    jacobian: _Vector,
+    pull: _Vector,
 ) -> _Vector:
-    """Bounded least squares on reweighted residuals (Huber), with a ridge towards the start."""
+    """Bounded least squares on reweighted residuals (Huber), with a pull towards the start."""
+    scale = np.array([parameter.scale for parameter in parameters])
     weight = np.sqrt(np.minimum(1.0, _HUBER / np.maximum(np.abs(residuals), 1e-12)))
-    pull = np.full(_SCALE.size, ridge * np.sqrt(residuals.size) / 10.0)
     matrix = np.vstack([weight[:, None] * jacobian, np.diag(pull)])
-    target = np.concatenate([-weight * residuals, pull * (start - values) / _SCALE])
-    lower = np.maximum((_LOWER - values) / _SCALE, -_LARGEST_MOVE) - 1e-9
-    upper = np.minimum((_UPPER - values) / _SCALE, _LARGEST_MOVE) + 1e-9
-    direction: _Vector = lsq_linear(matrix, target, (lower, upper)).x * _SCALE
+    target = np.concatenate([-weight * residuals, pull * (start - values) / scale])
+    least, most = _bounds(parameters)
+    lower = np.maximum((least - values) / scale, -_LARGEST_MOVE) - 1e-9
+    upper = np.minimum((most - values) / scale, _LARGEST_MOVE) + 1e-9
+    direction: _Vector = lsq_linear(matrix, target, (lower, upper)).x * scale
     return direction
+
+
+def _bounds(parameters: Sequence[Parameter]) -> tuple[_Vector, _Vector]:
+    return np.array([item.lower for item in parameters]), np.array([item.upper for item in parameters])
 
 
 def _loss(residuals: _Vector) -> float:

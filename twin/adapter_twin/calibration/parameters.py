@@ -1,12 +1,16 @@
 """The fitted parameters of a profile as one vector, with a scale and bounds for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from adapter_twin.profile import LengthAssumptions, Profile, StepTimeCoefficients
+
+Part = TypeVar("Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,25 @@ LENGTHS = (
     Parameter("output.sigma", 0.3, 0.5, 2.0),
     Parameter("correlation", 0.3, -0.8, 0.5),
 )
+LOADING = (Parameter("cpu_to_gpu_base_s", 5e-3),)
 PARAMETERS = STEP_TIME + FRONT_END + LENGTHS
+"""Of a fit to measured runs, whose loading times and mean lengths have tables of their own."""
+BENCH_PARAMETERS = (*STEP_TIME, FRONT_END[0], *LOADING)
+"""Of a fit to benchmark runs: the client knows its lengths, and nobody scrapes."""
 
 
-def vector_of(profile: Profile) -> NDArray[np.float64]:
-    """The parameters' values in a profile, shape (len(PARAMETERS),)."""
-    front_end = [getattr(profile.front_end, parameter.name) for parameter in FRONT_END]
-    lengths = profile.workload_defaults
-    spreads = [lengths.prompt.sigma, lengths.output.sigma, lengths.correlation]
-    return np.concatenate([profile.step_time.vector(), front_end, spreads])
+def vector_of(profile: Profile, parameters: Sequence[Parameter] = PARAMETERS) -> NDArray[np.float64]:
+    """The parameters' values in a profile, shape (parameters,)."""
+    named = _named(profile)
+    return np.array([named[parameter.name] for parameter in parameters])
 
 
-def with_vector(profile: Profile, values: Sequence[float]) -> Profile:
-    """The profile with these parameters."""
-    named = {parameter.name: float(value) for parameter, value in zip(PARAMETERS, values, strict=True)}
+def with_vector(
+    profile: Profile, values: Sequence[float], parameters: Sequence[Parameter] = PARAMETERS
+) -> Profile:
+    """The profile with these parameters, and its own values of the others."""
+    given = {parameter.name: float(value) for parameter, value in zip(parameters, values, strict=True)}
+    named = _named(profile) | given
     defaults = profile.workload_defaults
     lengths = LengthAssumptions(
         prompt=defaults.prompt.model_copy(update={"sigma": named["prompt.sigma"]}),
@@ -71,13 +80,28 @@ def with_vector(profile: Profile, values: Sequence[float]) -> Profile:
         correlation=named["correlation"],
         max_total_tokens=defaults.max_total_tokens,
     )
-    front_end = {parameter.name: named[parameter.name] for parameter in FRONT_END}
     return profile.model_copy(
         update={
-            "step_time": StepTimeCoefficients(
-                **{parameter.name: named[parameter.name] for parameter in STEP_TIME}
-            ),
-            "front_end": profile.front_end.model_copy(update=front_end),
+            "step_time": StepTimeCoefficients(**{item.name: named[item.name] for item in STEP_TIME}),
+            "front_end": _updated(profile.front_end, FRONT_END, named),
             "workload_defaults": lengths,
+            "loading": _updated(profile.loading, LOADING, named),
         }
     )
+
+
+def _named(profile: Profile) -> dict[str, float]:
+    """All parameters by name."""
+    lengths = profile.workload_defaults
+    return {
+        **profile.step_time.model_dump(),
+        **{parameter.name: getattr(profile.front_end, parameter.name) for parameter in FRONT_END},
+        **{parameter.name: getattr(profile.loading, parameter.name) for parameter in LOADING},
+        "prompt.sigma": lengths.prompt.sigma,
+        "output.sigma": lengths.output.sigma,
+        "correlation": lengths.correlation,
+    }
+
+
+def _updated(part: Part, parameters: Sequence[Parameter], named: Mapping[str, float]) -> Part:
+    return part.model_copy(update={parameter.name: named[parameter.name] for parameter in parameters})
