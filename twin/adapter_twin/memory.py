@@ -59,6 +59,20 @@ def memory_verdict(
     return MemoryVerdict(tokens, fits=False, reason=reason)
 
 
+def most_slots(profile: Profile, max_lora_rank: int) -> int:
+    """The largest `max_loras` of this rank with which the engine starts; 0: it does not with any."""
+    fits, too_many = 0, 1
+    while memory_verdict(profile, too_many, max_lora_rank).fits:
+        fits, too_many = too_many, 2 * too_many
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if memory_verdict(profile, middle, max_lora_rank).fits:
+            fits = middle
+        else:
+            too_many = middle
+    return fits
+
+
 def kv_budget_bytes(profile: Profile, utilization: float) -> int:
     """Bytes per GPU that KV cache and adapter slots share."""
     logits = profile.engine.max_num_seqs * profile.model.vocabulary_size

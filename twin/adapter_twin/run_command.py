@@ -1,47 +1,39 @@
 """`adaptwin twin run`: simulate one replica."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from adapter_twin.errors import AdaptwinError, WorkloadError
-from adapter_twin.memory import ALLOWED_LORA_RANKS
-from adapter_twin.profile import Profile, load_profile
-from adapter_twin.rendering.page import report_page
-from adapter_twin.rendering.table import print_report
-from adapter_twin.replica import ReplicaConfig, simulate_replica
-from adapter_twin.slo import STARVATION_THRESHOLD
-from adapter_twin.workload import Adapter, Requests, Workload, generate, read_trace
-from adapter_twin.workload.document import cycled_adapters, read_workload
+from adapter_twin import workload_options as options
+from adapter_twin.errors import AdaptwinError
+from adapter_twin.outputs import require_writable, write_text
 
-DEFAULT_DURATION_S = 3600.0
+if TYPE_CHECKING:
+    from adapter_twin.profile import Profile
+    from adapter_twin.replica import ReplicaConfig
+    from adapter_twin.report import Report
+    from adapter_twin.workload_options import Simulated
 
-N = TypeVar("N", int, float)
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """Adapters and the requests that they send."""
-
-    adapters: tuple[Adapter, ...]
-    requests: Requests
-    duration_s: float
-    source: str
+OUTPUTS = ("table", "json")
 
 
 def run(
     profile: Annotated[str, typer.Option(help="Name of a shipped profile, or a JSON file.")],
-    adapters: Annotated[int | None, typer.Option(min=1, help="Number of adapters.")] = None,
-    rates: Annotated[str, typer.Option(help="Requests/s, comma-separated; they cycle.")] = "0.1",
-    ranks: Annotated[str, typer.Option(help="LoRA ranks, comma-separated; they cycle.")] = "8",
-    workload: Annotated[Path | None, typer.Option(help="Workload file (YAML).")] = None,
-    trace: Annotated[
-        Path | None, typer.Option(help="Trace (CSV: arrival_time,prompt_tokens,output_tokens,adapter).")
-    ] = None,
+    adapters: options.AdaptersOption = None,
+    rates: options.RatesOption = None,
+    total_rate: options.TotalRateOption = None,
+    zipf: options.ZipfOption = None,
+    ranks: options.RanksOption = None,
+    arrivals: options.ArrivalsOption = None,
+    prompt_tokens: options.PromptOption = None,
+    output_tokens: options.OutputOption = None,
+    correlation: options.CorrelationOption = None,
+    workload: options.WorkloadOption = None,
+    trace: options.TraceOption = None,
+    adapter_column: options.AdapterColumnOption = None,
+    trace_start: options.TraceStartOption = None,
+    trace_speed: options.TraceSpeedOption = None,
     max_loras: Annotated[
         int | None, typer.Option(min=1, help="Slots. [default: one for each adapter]")
     ] = None,
@@ -51,103 +43,149 @@ def run(
     max_cpu_loras: Annotated[
         int | None, typer.Option(min=1, help="Adapters kept in host memory. [default: all]")
     ] = None,
-    duration: Annotated[
-        float | None, typer.Option(help="Seconds. [default: the workload file's, or 3600]")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals and token lengths.")] = 0,
+    duration: options.DurationOption = None,
+    seed: options.SeedOption = 0,
     output: Annotated[str, typer.Option("--output", "-o", help="table | json")] = "table",
-    report: Annotated[Path | None, typer.Option(help="Write a page with plots (HTML).")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page with plots here.", metavar="HTML")
+    ] = None,
 ) -> None:
     """Simulate one replica that serves a workload, and report what it delivers.
 
-    The workload is either --adapters with --rates and --ranks, or a --workload file, or a --trace.
+    The workload is --adapters with --rates or --zipf, or a --workload file, or a --trace.
     """
-    if output not in ("table", "json"):
-        raise AdaptwinError(f"output: {output} is not one of table, json")
-    loaded = load_profile(profile)
-    simulated = _workload(loaded, adapters, rates, ranks, workload, trace, duration, seed)
-    config = _config(simulated.adapters, max_loras, max_lora_rank, max_cpu_loras)
-    outcome = simulate_replica(
-        loaded, config, simulated.requests, simulated.adapters, duration_s=simulated.duration_s
-    )
+    if output not in OUTPUTS:
+        raise AdaptwinError(f"output: {output} is not one of {', '.join(OUTPUTS)}")
     if report is not None:
-        settings = _settings(loaded, config, simulated, seed)
-        page = report_page(outcome, f"{loaded.model.name} on {loaded.gpu.name}", settings)
-        _write(report, page)
-    if output == "json":
-        typer.echo(json.dumps(outcome.to_dict(), allow_nan=False))
-    else:
-        print_report(Console(), outcome, STARVATION_THRESHOLD)
+        require_writable(report, "report")
+    chosen = options.WorkloadOptions(
+        adapters=adapters,
+        rates=rates,
+        total_rate=total_rate,
+        zipf=zipf,
+        ranks=ranks,
+        arrivals=arrivals,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        correlation=correlation,
+        workload=workload,
+        trace=trace,
+        adapter_column=adapter_column,
+        trace_start=trace_start,
+        trace_speed=trace_speed,
+        duration=duration,
+        seed=seed,
+    )
+    _run(profile, chosen, (max_loras, max_lora_rank, max_cpu_loras), output, report)
 
 
-def _workload(
-    profile: Profile,
-    count: int | None,
-    rates: str,
-    ranks: str,
-    file: Path | None,
-    trace: Path | None,
-    duration_s: float | None,
-    seed: int,
-) -> Simulated:
-    if sum(source is not None for source in (count, file, trace)) != 1:
-        raise WorkloadError("workload: give exactly one of --adapters, --workload, --trace")
-    if trace is not None:
-        adapters, requests = read_trace(trace)
-        return Simulated(adapters, requests, duration_s or _traced_duration_s(requests), str(trace))
-    if file is not None:
-        document = read_workload(file)
-        if duration_s is not None:
-            document = document.model_copy(update={"duration_s": duration_s})
-        built = document.build(profile, DEFAULT_DURATION_S)
-        source = str(file)
-    else:
-        named = cycled_adapters(count or 0, _numbers("rates", rates, float), _numbers("ranks", ranks, int))
-        built = Workload.for_profile(profile, named, duration_s or DEFAULT_DURATION_S)
-        source = f"rates {rates}, ranks {ranks}, cycling"
-    return Simulated(built.adapters, generate(built, seed), built.duration_s, source)
+def _run(
+    profile_name: str,
+    chosen: options.WorkloadOptions,
+    slots: tuple[int | None, int | None, int | None],
+    output: str,
+    page: Path | None,
+) -> None:
+    """The command itself; what is slow to import is imported here, so that --help is quick."""
+    from adapter_twin.profile import load_profile  # noqa: PLC0415
+    from adapter_twin.progress import counting, watching  # noqa: PLC0415
+    from adapter_twin.replica import simulate_replica  # noqa: PLC0415
 
-
-def _traced_duration_s(requests: Requests) -> float:
-    """To the end of the last minute with an arrival, and one more to serve it."""
-    return 60.0 * (float(requests.arrival_s[-1]) // 60 + 2)
-
-
-def _numbers(field: str, text: str, kind: type[N]) -> tuple[N, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        example = "8,16" if kind is int else "0.4,0.05"
-        raise WorkloadError(f"{field}: {text!r} is not a list of numbers such as {example}") from None
+    profile = load_profile(profile_name)
+    with counting("reading", None) as on_rows:
+        simulated = chosen.simulated(profile, on_rows)
+    config = _config(simulated, *slots)
+    report = simulate_replica(
+        profile,
+        config,
+        simulated.requests,
+        simulated.adapters,
+        duration_s=simulated.duration_s,
+        during=lambda now: watching("simulating", simulated.duration_s, now),
+    )
+    warnings = _warnings(profile, config, simulated)
+    if page is not None:
+        write_text(page, _page(profile, config, simulated, report, warnings, chosen.seed))
+    _print(report, warnings, output)
 
 
 def _config(
-    adapters: tuple[Adapter, ...], max_loras: int | None, max_lora_rank: int | None, max_cpu_loras: int | None
-) -> ReplicaConfig:
-    largest = max((adapter.rank for adapter in adapters), default=ALLOWED_LORA_RANKS[0])
+    simulated: "Simulated", max_loras: int | None, max_lora_rank: int | None, max_cpu_loras: int | None
+) -> "ReplicaConfig":
+    from adapter_twin.memory import ALLOWED_LORA_RANKS  # noqa: PLC0415
+    from adapter_twin.replica import ReplicaConfig  # noqa: PLC0415
+
+    largest = max((adapter.rank for adapter in simulated.adapters), default=ALLOWED_LORA_RANKS[0])
     return ReplicaConfig(
-        max_loras=len(adapters) if max_loras is None else max_loras,
+        max_loras=len(simulated.adapters) if max_loras is None else max_loras,
         max_lora_rank=largest if max_lora_rank is None else max_lora_rank,
         max_cpu_loras=max_cpu_loras,
     )
 
 
-def _settings(profile: Profile, config: ReplicaConfig, simulated: Simulated, seed: int) -> dict[str, object]:
-    return {
-        "profile": profile.name,
-        "profile origin": profile.origin,
+def _warnings(profile: "Profile", config: "ReplicaConfig", simulated: "Simulated") -> tuple[str, ...]:
+    """What a person should know before trusting the figures."""
+    from adapter_twin.profile.validity import extrapolation_warning, extrapolations  # noqa: PLC0415
+
+    outside = extrapolations(
+        profile,
+        max_loras=config.max_loras,
+        max_lora_rank=config.max_lora_rank,
+        adapters=len(simulated.adapters),
+        offered_rate_rps=simulated.requests.count / simulated.duration_s,
+    )
+    return tuple(filter(None, (*simulated.notes, extrapolation_warning(profile, outside))))
+
+
+def _page(
+    profile: "Profile",
+    config: "ReplicaConfig",
+    simulated: "Simulated",
+    report: "Report",
+    warnings: tuple[str, ...],
+    seed: int,
+) -> str:
+    from adapter_twin.rendering.page import report_page  # noqa: PLC0415
+
+    settings: dict[str, object] = {
+        "profile": f"{profile.name} ({profile.origin})",
         "workload": simulated.source,
-        "adapters": len(simulated.adapters),
-        "offered rate": f"{sum(adapter.rate for adapter in simulated.adapters):.2f} requests/s",
-        "max_loras": config.max_loras,
-        "max_lora_rank": config.max_lora_rank,
+        "adapters": f"{len(simulated.adapters):,}",
+        "offered": f"{simulated.requests.count / simulated.duration_s:.2f} requests/s",
+        "slots (max_loras)": f"{config.max_loras:,}",
+        "padded rank (max_lora_rank)": str(config.max_lora_rank),
         "duration": f"{simulated.duration_s:,.0f} s",
-        "seed": seed,
+        "seed": str(seed),
+        **_memory(profile, config),
+    }
+    return report_page(report, f"{profile.model.name} on {profile.gpu.name}", settings, warnings)
+
+
+def _memory(profile: "Profile", config: "ReplicaConfig") -> dict[str, object]:
+    """Where the GPU's memory goes, and how many slots of this rank it has room for."""
+    from adapter_twin.memory import kv_budget_bytes, most_slots, slots_bytes  # noqa: PLC0415
+
+    budget = kv_budget_bytes(profile, profile.engine.gpu_memory_utilization)
+    slots = slots_bytes(profile, config.max_loras, config.max_lora_rank)
+    return {
+        "memory of the GPU": f"{profile.gpu.memory_bytes / 2**30:.1f} GiB",
+        "left for slots and KV cache": f"{budget / 2**30:.1f} GiB",
+        "taken by the slots": f"{slots / 2**30:.1f} GiB",
+        f"most slots of rank {config.max_lora_rank}": f"{most_slots(profile, config.max_lora_rank):,}",
     }
 
 
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise AdaptwinError(f"report: {path} cannot be written, {error.strerror}") from error
+def _print(report: "Report", warnings: tuple[str, ...], output: str) -> None:
+    import json  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+
+    from adapter_twin.rendering.table import print_report  # noqa: PLC0415
+    from adapter_twin.slo import STARVATION_THRESHOLD  # noqa: PLC0415
+
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if output == "json":
+        typer.echo(json.dumps(report.to_dict(), allow_nan=False))
+    else:
+        print_report(Console(), report, STARVATION_THRESHOLD)

@@ -28,6 +28,34 @@ def headline(report: Report) -> str:
     )
 
 
+def starvation(report: Report, threshold: float) -> str:
+    """Who starves, in one sentence; empty where there are no adapters."""
+    adapters, starving = len(report.per_adapter.names), len(report.starving_adapters(threshold))
+    if adapters == 0:
+        return ""
+    if starving == 0:
+        return f"No adapter starves: each has at least {threshold:.0%} of its tokens served."
+    verb = "starves" if starving == 1 else "starve"
+    return f"{starving:,} of {adapters:,} adapters {verb} (served below {threshold:.0%})."
+
+
+def cards(report: Report) -> list[tuple[str, str, str]]:
+    """The figures to look at first: name, value, detail."""
+    return [
+        ("served fraction", percent(report.served_fraction), "of the tokens that could be served in time"),
+        ("throughput", f"{report.throughput_tokens_per_s:,.0f}", "prompt and output tokens/s"),
+        ("time to first token", seconds(report.ttft_s.p50), f"median; p99 {seconds(report.ttft_s.p99)}"),
+        ("inter-token latency", seconds(report.itl_s.mean), f"mean; p99 {seconds(report.itl_s.p99)}"),
+        ("queue", f"{report.waiting_mean:,.0f}", f"waiting, mean once warm; {report.waiting_max:,} at most"),
+        ("batch", f"{report.running_mean:,.0f}", "running, mean once warm"),
+        (
+            "KV cache",
+            percent(report.kv_usage_mean),
+            f"in use, mean once warm; {percent(report.kv_usage_max)} at most",
+        ),
+    ]
+
+
 def totals(report: Report) -> list[Row]:
     """What happened to the requests and to the replica."""
     return [

@@ -1,123 +1,162 @@
-"""A report as one HTML page with its plots inside."""
+"""A report as one HTML page with its plots inside: no scripts, and nothing is fetched."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from adapter_twin.errors import AdaptwinError
-from adapter_twin.rendering.figures import headline, latencies, percent, seconds, totals, worst_adapters
+from adapter_twin.rendering.charts import histogram_chart, line_chart, served_chart, tidy
+from adapter_twin.rendering.figures import (
+    cards,
+    headline,
+    latencies,
+    percent,
+    seconds,
+    starvation,
+    totals,
+    worst_adapters,
+)
 from adapter_twin.report import Status
+from adapter_twin.slo import STARVATION_THRESHOLD
 from adapter_twin.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from markupsafe import Markup
     from numpy.typing import NDArray
 
-    from adapter_twin.report import Report
-
-_COLOURS = ("#3b82f6", "#f97316", "#10b981")
-_STYLE: Any = {
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "font.size": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "adaptwin",
-}
+    from adapter_twin.report import Histogram, LatencySummary, Report
 
 
-def report_page(report: Report, title: str, settings: Mapping[str, object]) -> str:
-    """The page.
+@dataclass(frozen=True)
+class PageFigure:
+    """A chart with its caption."""
 
-    Args:
-        report: of one replica.
-        title: names model and GPU.
-        settings: what was simulated, by name.
+    title: str
+    svg: Markup
+    legend: tuple[tuple[str, str], ...] = ()
+    """Style and name of what it shows."""
+    wide: bool = False
 
-    Raises:
-        AdaptwinError: matplotlib is not installed.
-    """
+
+def page_environment(package: str = "adapter_twin") -> Environment:
+    """Where a package's page templates are; `base.html.j2` of the twin holds the style of all pages."""
     environment = Environment(
-        loader=PackageLoader("adapter_twin", "rendering/templates"),
+        loader=PackageLoader(package, "rendering/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, seconds=seconds)
-    return environment.get_template("replica.html.j2").render(
-        title=title,
-        headline=headline(report),
-        settings=settings,
-        totals=totals(report),
-        latencies=latencies(report),
-        worst=worst_adapters(report),
-        plots=[] if report.status is Status.OUT_OF_MEMORY else _plots(report),
-        version=__version__,
+    return environment
+
+
+def report_page(
+    report: Report,
+    title: str,
+    settings: Mapping[str, object],
+    warnings: Sequence[str] = (),
+    starvation_threshold: float = STARVATION_THRESHOLD,
+) -> str:
+    """The page.
+
+    Args:
+        report: of one replica.
+        title: names model and GPU.
+        settings: what was simulated, by name.
+        warnings: what to know before trusting it, a sentence each.
+        starvation_threshold: adapters served less than this starve.
+    """
+    started = report.status is not Status.OUT_OF_MEMORY
+    starving = bool(report.starving_adapters(starvation_threshold))
+    return (
+        page_environment()
+        .get_template("replica.html.j2")
+        .render(
+            title=title,
+            headline=f"{headline(report)} {starvation(report, starvation_threshold) if started else ''}",
+            healthy=started and not starving and report.served_fraction >= starvation_threshold,
+            warnings=warnings,
+            settings=settings,
+            cards=cards(report) if started else [],
+            totals=totals(report),
+            latencies=latencies(report),
+            worst=worst_adapters(report) if starving else [],
+            plots=_plots(report, starvation_threshold) if started else [],
+            version=__version__,
+        )
     )
 
 
-def _plots(report: Report) -> list[Markup]:
-    """SVG elements; made here, so safe to embed."""
+def _plots(report: Report, threshold: float) -> list[tuple[str, list[PageFigure]]]:
+    """Figures by heading."""
+    shown = [("Over time", _over_time(report)), ("Distributions of latency", _distributions(report))]
+    if report.per_adapter.names:
+        shown.insert(0, ("Who is served", [_served(report, threshold)]))
+    return [(heading, figures) for heading, figures in shown if figures]
+
+
+def _served(report: Report, threshold: float) -> PageFigure:
+    own = report.per_adapter
+    return PageFigure(
+        "Served fraction of each adapter",
+        served_chart(starvation(report, threshold), own.served_fraction, own.names, threshold),
+        (("bad", f"starving, below {threshold:.0%}"), ("c1", "served")),
+        wide=True,
+    )
+
+
+def _over_time(report: Report) -> list[PageFigure]:
     series = report.timeseries
     minutes = series.time_s / 60
+    tokens = {"decoded": series.decoded_tokens_per_s, "prompt": series.prefill_tokens_per_s}
     return [
-        _lines("Requests", "requests", minutes, {"running": series.running, "waiting": series.waiting}),
-        _lines(
-            "Tokens",
-            "tokens/s",
-            minutes,
-            {"decoded": series.decoded_tokens_per_s, "prompt": series.prefill_tokens_per_s},
-        ),
-        _lines("KV cache in use", "fraction", minutes, {"KV cache": series.kv_usage}, top=1.05),
-        _served(report),
+        _lines("Throughput", minutes, tokens, "tokens/s"),
+        _lines("Queue", minutes, {"waiting": series.waiting}, "requests"),
+        _lines("Batch", minutes, {"running": series.running}, "requests"),
+        _lines("KV cache in use", minutes, {"in use": 100 * series.kv_usage}, "%", top=100.0),
+        _lines("Adapter loads into slots", minutes, {"loads": series.adapter_loads_per_s}, "loads/s"),
     ]
 
 
 def _lines(
     title: str,
-    unit: str,
     minutes: NDArray[np.float64],
-    series: Mapping[str, NDArray[np.float64]],
+    lines: Mapping[str, NDArray[np.float64]],
+    unit: str,
     top: float | None = None,
-) -> Markup:
-    def draw(axes: Any) -> None:
-        for colour, (name, values) in zip(_COLOURS, series.items(), strict=False):
-            axes.plot(minutes, values, label=name, color=colour, linewidth=1.4)
-        axes.set(title=title, xlabel="minutes", ylabel=unit)
-        axes.set_ylim(0, top)
-        if len(series) > 1:
-            axes.legend(frameon=False)
-
-    return _svg(draw)
-
-
-def _served(report: Report) -> Markup:
-    def draw(axes: Any) -> None:
-        axes.plot(np.sort(report.per_adapter.served_fraction), color=_COLOURS[0], linewidth=1.4)
-        axes.set(title="Served fraction of each adapter", xlabel="adapters, worst first", ylabel="fraction")
-        axes.set_ylim(0, 1.05)
-
-    return _svg(draw)
+) -> PageFigure:
+    means = [
+        f"{name}: mean {tidy(values.mean())}, most {tidy(values.max())} {unit}"
+        for name, values in lines.items()
+    ]
+    legend = tuple((f"c{i}", name) for i, name in enumerate(means, start=1))
+    svg = line_chart(
+        f"{title} over time: {'; '.join(means)}", minutes, lines, unit=unit, top=top, least_top=1.0
+    )
+    return PageFigure(title, svg, legend)
 
 
-def _svg(draw: Any) -> Markup:
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 (an optional dependency)
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise AdaptwinError("report: plots need matplotlib, install adaptwin[report]") from error
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 2.9), layout="constrained")
-        draw(figure.subplots())
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
-    text = file.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704
+def _distributions(report: Report) -> list[PageFigure]:
+    chosen = {
+        "Time to first token": (report.ttft_histogram, report.ttft_s),
+        "Inter-token latency": (report.itl_histogram, report.itl_s),
+        "End to end": (report.e2e_histogram, report.e2e_s),
+    }
+    return [
+        _distribution(title, histogram, summary)
+        for title, (histogram, summary) in chosen.items()
+        if histogram.counts.sum() > 0
+    ]
+
+
+def _distribution(title: str, histogram: Histogram, summary: LatencySummary) -> PageFigure:
+    marks = {"p50": summary.p50, "p90": summary.p90, "p99": summary.p99}
+    spoken = ", ".join(f"{name} {seconds(value)}" for name, value in marks.items())
+    svg = histogram_chart(f"{title}: {spoken}", histogram.edges_s, histogram.counts, marks)
+    return PageFigure(title, svg, (("c1", f"mean {seconds(summary.mean)}, {spoken}"),))
