@@ -16,6 +16,8 @@ from adapter_twin.engine.state import Engine, new_engine
 from adapter_twin.errors import EngineConfigError
 from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict, memory_verdict
 from adapter_twin.outcome import out_of_memory, summarize
+from adapter_twin.profile.slora import SloraProfile
+from adapter_twin.slora.replica import simulate_slora, slora_arguments
 from adapter_twin.workload.model import Adapter, Requests
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from adapter_twin.profile import Profile
+    from adapter_twin.profile import AnyProfile, Profile
     from adapter_twin.report import Report
 
 SERIES_BINS = 120
@@ -78,7 +80,7 @@ class ReplicaConfig:
 
 
 def simulate_replica(
-    profile: Profile,
+    profile: AnyProfile,
     config: ReplicaConfig,
     requests: Requests,
     adapters: Sequence[Adapter],
@@ -88,13 +90,22 @@ def simulate_replica(
 ) -> Report:
     """Serve `requests` for `duration_s` seconds from a server that has just started, its adapters preloaded.
 
+    The profile decides the engine. S-LoRA has no slots: of `config`, it knows the limits on requests, tokens
+    and connections.
+
     A replica without room for its slots yields a report with status OUT_OF_MEMORY. `during`, if given, is
     entered while the engine runs; it gets a function that tells the simulated time, which a thread may call.
 
     Raises:
         EngineConfigError: an adapter's rank exceeds `max_lora_rank`, or adapters are given and no slots.
     """
-    _require_fitting(config, requests, adapters)
+    _require_known(requests, adapters)
+    if isinstance(profile, SloraProfile):
+        arguments = slora_arguments(profile.engine, config)
+        return simulate_slora(
+            profile, requests, adapters, duration_s=duration_s, engine=arguments, during=during
+        )
+    _require_fitting(config, adapters)
     verdict = memory_verdict(
         profile,
         config.max_loras,
@@ -116,7 +127,7 @@ def simulate_replica(
     return summarize(engine, verdict, offered, accepted, adapters, duration_s)
 
 
-def _require_fitting(config: ReplicaConfig, requests: Requests, adapters: Sequence[Adapter]) -> None:
+def _require_fitting(config: ReplicaConfig, adapters: Sequence[Adapter]) -> None:
     if adapters and config.max_loras == 0:
         raise EngineConfigError("max_loras: 0 is not allowed, adapters need at least 1 slot")
     for adapter in adapters:
@@ -125,6 +136,9 @@ def _require_fitting(config: ReplicaConfig, requests: Requests, adapters: Sequen
                 f"max_lora_rank: {config.max_lora_rank} is below rank {adapter.rank} "
                 f"of adapter {adapter.name}"
             )
+
+
+def _require_known(requests: Requests, adapters: Sequence[Adapter]) -> None:
     if requests.count and int(requests.adapter.max()) >= len(adapters):
         raise EngineConfigError(
             f"requests: adapter {int(requests.adapter.max())} is not among the {len(adapters)} adapters given"

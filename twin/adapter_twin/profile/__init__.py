@@ -15,10 +15,20 @@ from adapter_twin.profile.model import (
     TokenLengths,
     ValidityRange,
 )
-from adapter_twin.profile.store import available_profiles, load_profile, parse_profile, profile_json
+from adapter_twin.profile.slora import SloraProfile
+from adapter_twin.profile.store import (
+    AnyProfile,
+    available_profiles,
+    available_slora_profiles,
+    load_any_profile,
+    load_profile,
+    parse_profile,
+    profile_json,
+)
 
 __all__ = [
     "AllocatorCoefficients",
+    "AnyProfile",
     "EngineDefaults",
     "FitReport",
     "FrontEndCoefficients",
@@ -27,11 +37,14 @@ __all__ = [
     "LoadingCoefficients",
     "ModelGeometry",
     "Profile",
+    "SloraProfile",
     "StartupTimes",
     "StepTimeCoefficients",
     "TokenLengths",
     "ValidityRange",
     "available_profiles",
+    "available_slora_profiles",
+    "load_any_profile",
     "load_profile",
     "parse_profile",
     "profile_json",
