@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from adapter_twin.errors import AdaptwinError, WorkloadError
-from adapter_twin.fleet import Comparison, Failure, Fleet, FleetChange, Mechanics, Rollout, simulate_transition
+from adapter_twin.errors import WorkloadError
+from adapter_twin.fleet import (
+    Comparison,
+    Failure,
+    Fleet,
+    FleetChange,
+    Mechanics,
+    Rollout,
+    simulate_transition,
+)
 from adapter_twin.fleet.document import FleetDocument, read_fleet
 from adapter_twin.fleet.figures import Objectives, document
 from adapter_twin.fleet.page import transition_page
@@ -23,7 +32,8 @@ from adapter_twin.workload.document import read_workload
 
 DEFAULT_DURATION_S = 3600.0
 DEFAULT_CHANGE_AT_S = 300.0
-_FAILURE = re.compile(r"(?P<replica>.+)@(?P<at>[0-9.]+)(\+(?P<back>[0-9.]+))?")
+_SECONDS = r"[0-9]+(?:\.[0-9]+)?"
+_FAILURE = re.compile(rf"(?P<replica>.+)@(?P<at>{_SECONDS})(\+(?P<back>{_SECONDS}))?")
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,9 @@ def transition(
     profile: Annotated[str, typer.Option(help="Name of a shipped profile, or a JSON file.")],
     before: Annotated[
         Path,
-        typer.Option("--from", help="The plan that runs, as `adaptwin plan -o yaml` wrote it.", metavar="PLAN"),
+        typer.Option(
+            "--from", help="The plan that runs, as `adaptwin plan -o yaml` wrote it.", metavar="PLAN"
+        ),
     ],
     after: Annotated[
         Path | None,
@@ -149,13 +161,10 @@ def _changes(
 
 def _failure(text: str) -> Failure:
     match = _FAILURE.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        back = match["back"]
-        return Failure(match["replica"], float(match["at"]), None if back is None else float(back))
-    except ValueError:
-        raise WorkloadError(f"fail: {text!r} is not REPLICA@AT or REPLICA@AT+BACK, such as p-0@600+30") from None
+    if match is None:
+        raise WorkloadError(f"fail: {text!r} is not REPLICA@AT or REPLICA@AT+BACK, such as p-0@600+30")
+    back = match["back"]
+    return Failure(match["replica"], float(match["at"]), None if back is None else float(back))
 
 
 def _workload(
@@ -177,7 +186,7 @@ def _workload(
 
 def _simulate(simulated: Transition, threads: int) -> Comparison:
     console = Console(stderr=True)
-    with console.status("simulating") if console.is_terminal else open(os.devnull):
+    with console.status("simulating") if console.is_terminal else nullcontext():
         return simulate_transition(
             simulated.profile,
             simulated.fleet,
@@ -233,9 +242,9 @@ def _settings(simulated: Transition) -> dict[str, object]:
     for change in simulated.changes:
         match change:
             case Rollout():
-                settings["rollout"] = (
-                    f"{len(change.to.replicas)} replicas from {change.at_s:,.0f} s, surge {change.surge_gpus} GPUs"
-                )
+                replicas = len(change.to.replicas)
+                settings["rollout"] = f"{replicas} replicas, from {change.at_s:,.0f} s on"
+                settings["surge"] = f"{change.surge_gpus} GPUs"
             case Failure():
                 back = f", back after {change.back_after_s:,.0f} s" if change.back_after_s is not None else ""
                 settings[f"failure of {change.replica}"] = f"{change.at_s:,.0f} s{back}"

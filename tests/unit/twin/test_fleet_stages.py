@@ -1,5 +1,7 @@
 """Rollouts as sequences of fleets: never too many GPUs, never too few copies."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +69,13 @@ def test_a_surge_below_one_replica_is_none():
 def test_adapters_move_to_the_least_loaded_replica_that_has_their_rank():
     before = Fleet.of([*pool("p", SMALL, "a", "b"), *pool("q", LARGE, "cd", "e")])
     after = Fleet.of([*pool("q", LARGE, "cd", "e"), *pool("r", LARGE, "a", "b")])
-    known = [Adapter("a", 1, 8), Adapter("b", 2, 8), Adapter("c", 5, 16), Adapter("d", 1, 16), Adapter("e", 3, 16)]
+    known = [
+        Adapter("a", 1, 8),
+        Adapter("b", 2, 8),
+        Adapter("c", 5, 16),
+        Adapter("d", 1, 16),
+        Adapter("e", 3, 16),
+    ]
     first = rollout_stages(before, Rollout(after), known)[0]
     assert names(first) == ["p-0", "q-0", "q-1"]
     assert first.holders["b"] == {"p-0": 1}
@@ -133,7 +141,7 @@ def test_invariant_f4_a_rollout_keeps_within_gpus_and_keeps_copies(before, after
     stages = [before, *rollout_stages(before, Rollout(after, surge_gpus=surge), KNOWN)]
     ceiling = max(len(before.replicas), len(after.replicas)) + surge
     assert stages[-1] == after
-    for one, next_one in zip(stages, stages[1:], strict=False):
+    for one, next_one in pairwise(stages):
         assert len(one.by_name.keys() | next_one.by_name.keys()) <= ceiling
     for stage in stages:
         for adapter in KNOWN:

@@ -67,6 +67,4 @@ def simulate_transition(
     )
     with ThreadPoolExecutor(max_workers=min(2, threads)) as pool:
         list(pool.map(lambda simulation: simulation.run(max(1, threads // 2)), (transition, staying)))
-    return Comparison(
-        transition.report(bins, staying.pace_s), staying.report(bins, staying.pace_s)
-    )
+    return Comparison(transition.report(bins, staying.pace_s), staying.report(bins, staying.pace_s))

@@ -52,10 +52,11 @@ class Fates:
         """
         given = self._record(server)
         fate = self.fate[given]
-        open_requests = given[(fate == Fate.WAITING) | (fate == Fate.RUNNING)]
+        open_requests: NDArray[np.int64] = given[(fate == Fate.WAITING) | (fate == Fate.RUNNING)]
         silent = np.isnan(self.first_token_s[open_requests]) & may_retry
         self.lose(open_requests[~silent])
-        return open_requests[silent]
+        again: NDArray[np.int64] = open_requests[silent]
+        return again
 
     def lose(self, requests: NDArray[np.int64]) -> None:
         """Nobody answers these."""

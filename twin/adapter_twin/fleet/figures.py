@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def headline(comparison: Comparison, objectives: Objectives) -> str:
 def totals(comparison: Comparison, objectives: Objectives) -> list[Pair]:
     """Both outcomes in figures."""
     reports = (comparison.transition, comparison.staying)
+    starving = comparison.starving_adapter_s(objectives.served_fraction)
 
     def pair(name: str, *values: str) -> Pair:
         return Pair(name, *values)
@@ -86,10 +88,7 @@ def totals(comparison: Comparison, objectives: Objectives) -> list[Pair]:
     rows = [
         pair("throughput", *(f"{one.throughput_tokens_per_s:,.0f} tokens/s" for one in reports)),
         pair("served in time", *(percent(_served(one.adapters)) for one in reports)),
-        pair(
-            "starving",
-            *(f"{seconds:,.0f} adapter-s" for seconds in comparison.starving_adapter_s(objectives.served_fraction)),
-        ),
+        pair("starving", *(f"{seconds:,.0f} adapter-s" for seconds in starving)),
         pair("unavailable", *(f"{one.adapters.unavailable_adapter_s():,.0f} adapter-s" for one in reports)),
     ]
     if np.isfinite((objectives.ttft_s, objectives.itl_s)).any():
@@ -121,28 +120,22 @@ def completion(comparison: Comparison, at_s: float | None) -> str:
 
 def intervals(comparison: Comparison, objectives: Objectives, rows: int) -> list[Interval]:
     """At most `rows` rows; what happens in several bins is summed, or the most of them."""
-    moving, staying = comparison.transition, comparison.staying
-    bins = moving.replicas_with_gpus.size
-    edges = np.unique(np.linspace(0, bins, min(rows, bins) + 1).round().astype(int))
-    return [
-        Interval(
-            start_s=float(start * moving.adapters.bin_s),
-            replicas=int(moving.replicas_with_gpus[start:end].max()),
-            offered_tokens_per_s=float(
-                moving.adapters.offered_tokens[start:end].sum() / ((end - start) * moving.adapters.bin_s)
-            ),
-            served=_both(moving, staying, lambda own: _served(own, slice(start, end))),
-            starving=_both(
-                moving, staying, lambda own: _most(own.starving(objectives.served_fraction)[start:end])
-            ),
-            unavailable=_both(moving, staying, lambda own: _most(own.unavailable_s[start:end] > 0)),
-        )
-        for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-    ]
+    bins = comparison.transition.replicas_with_gpus.size
+    edges = np.unique(np.linspace(0, bins, min(rows, bins) + 1).round().astype(int)).tolist()
+    return [_interval(comparison, objectives, slice(*pair)) for pair in pairwise(edges)]
 
 
-def _both(moving: TransitionReport, staying: TransitionReport, figure: Any) -> tuple[Any, Any]:
-    return figure(moving.adapters), figure(staying.adapters)
+def _interval(comparison: Comparison, objectives: Objectives, bins: slice) -> Interval:
+    moving, staying = comparison.transition.adapters, comparison.staying.adapters
+    threshold, seconds = objectives.served_fraction, (bins.stop - bins.start) * moving.bin_s
+    return Interval(
+        start_s=float(bins.start * moving.bin_s),
+        replicas=int(comparison.transition.replicas_with_gpus[bins].max()),
+        offered_tokens_per_s=float(moving.offered_tokens[bins].sum() / seconds),
+        served=(_served(moving, bins), _served(staying, bins)),
+        starving=(_most(moving.starving(threshold)[bins]), _most(staying.starving(threshold)[bins])),
+        unavailable=(_most(moving.unavailable_s[bins] > 0), _most(staying.unavailable_s[bins] > 0)),
+    )
 
 
 def _most(cells: NDArray[np.bool_]) -> int:
@@ -159,7 +152,8 @@ def demand_groups(adapters: Sequence[Adapter], groups: int = 3) -> list[Group]:
     """The busiest, the middle and the quietest adapters, each with about the same traffic in total."""
     order = sorted(range(len(adapters)), key=lambda i: (-adapters[i].rate, adapters[i].name))
     total = sum(adapter.rate for adapter in adapters)
-    before, members = 0.0, [[] for _ in range(groups)]  # type: list[int], list[list[int]]
+    before = 0.0
+    members: list[list[int]] = [[] for _ in range(groups)]
     for i in order:
         members[min(groups - 1, int(groups * before / total)) if total else 0].append(i)
         before = before + adapters[i].rate
@@ -233,7 +227,7 @@ def _report(report: TransitionReport, objectives: Objectives) -> dict[str, Any]:
 
 
 def worst_adapters(comparison: Comparison, objectives: Objectives) -> list[tuple[str, float, float, float]]:
-    """Those that starve longest in the transition: name, seconds of it, of staying, seconds without a copy."""
+    """Those that starve longest: name, seconds of it, the same if staying, seconds without a copy."""
     moving, staying = comparison.transition.adapters, comparison.staying.adapters
     seconds = moving.starving(objectives.served_fraction).sum(axis=0) * moving.bin_s
     beside = staying.starving(objectives.served_fraction).sum(axis=0) * staying.bin_s

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from adapter_twin.fleet.fates import Fates
     from adapter_twin.fleet.member import World
     from adapter_twin.fleet.traffic import CopiesChange
     from adapter_twin.report import Report
@@ -32,7 +31,8 @@ DEFAULT_PATIENCE_S = 30.0
 class AdapterHistory:
     """Equal bins of time × adapters; requests belong to the bin in which they arrive.
 
-    **Served in time**: completed within `patience_s` more than its tokens take at a pace that was observed (`slo` says why time in a queue is no excuse). Only requests that were due before the end count.
+    **Served in time**: completed within `patience_s` more than its tokens take at a pace that was observed
+    (`slo` says why time in a queue is no excuse). Only requests that were due before the end count.
     """
 
     names: tuple[str, ...]
@@ -57,7 +57,7 @@ class AdapterHistory:
     @property
     def time_s(self) -> NDArray[np.float64]:
         """Middle of each bin, shape (bins,)."""
-        return (np.arange(self.offered_tokens.shape[0]) + 0.5) * self.bin_s
+        return self.bin_s * (np.arange(self.offered_tokens.shape[0], dtype=np.float64) + 0.5)
 
     @cached_property
     def served_fraction(self) -> NDArray[np.float64]:
@@ -150,9 +150,7 @@ class TransitionReport:
 def outcomes_of(world: World) -> RequestOutcomes:
     """What became of the requests of a simulation that has come to its end."""
     traffic, fates = world.traffic, world.fates
-    return RequestOutcomes(
-        traffic.requests, fates.fate, traffic.owner, fates.first_token_s, fates.finish_s
-    )
+    return RequestOutcomes(traffic.requests, fates.fate, traffic.owner, fates.first_token_s, fates.finish_s)
 
 
 def summarize(
@@ -237,7 +235,7 @@ def _adapter_history(
     due = due_s <= workload.duration_s
     tokens = _tokens(requests)
 
-    def total(chosen: NDArray[np.bool_], weights: NDArray[Any] | None = None) -> NDArray[np.float64]:
+    def total(chosen: NDArray[np.bool_], weights: NDArray[Any] | None = None) -> NDArray[Any]:
         own = None if weights is None else weights[chosen]
         return np.bincount(cell[chosen], weights=own, minlength=bins * adapters).reshape(bins, adapters)
 

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import simpy
 
 from adapter_twin.fleet.log import EventKind, FleetEvent
@@ -19,11 +18,12 @@ from adapter_twin.fleet.server import Server
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from adapter_twin.fleet.fates import Fates
     from adapter_twin.fleet.model import FleetReplica, Mechanics
     from adapter_twin.fleet.traffic import Traffic
-    from adapter_twin.fleet.fates import Fates
     from adapter_twin.profile import Profile
     from adapter_twin.workload.model import Adapter
 
@@ -287,7 +287,7 @@ class Member:
         return True
 
     def come_back(self) -> None:
-        """The engine is started again, unless the replica is gone by now; then all its adapters are loaded."""
+        """The engine is started again, unless the replica is gone by now, and loads all its adapters."""
         if self._failed:
             self.start(self.held, image_cached=True)
 

@@ -60,8 +60,8 @@ def transition_page(
             totals=totals(comparison, objectives),
             worst=worst_adapters(comparison, objectives),
             plots=[
-                ("Served in time", [*_served(comparison, demand_groups(adapters))]),
-                ("Over time", [_starving(comparison, objectives), _replicas(comparison), _copies(comparison)]),
+                ("Served in time", _served(comparison, demand_groups(adapters))),
+                ("Over time", _over_time(comparison, objectives)),
             ],
             events=[event for event in comparison.transition.events if not event.adapter],
             version=__version__,
@@ -81,6 +81,10 @@ def _served(comparison: Comparison, groups: Sequence[Group]) -> list[PageFigure]
     return figures
 
 
+def _over_time(comparison: Comparison, objectives: Objectives) -> list[PageFigure]:
+    return [_starving(comparison, objectives), _replicas(comparison), _copies(comparison)]
+
+
 def _starving(comparison: Comparison, objectives: Objectives) -> PageFigure:
     lines = {
         name: own.starving(objectives.served_fraction).sum(axis=1).astype(np.float64)
@@ -98,9 +102,7 @@ def _replicas(comparison: Comparison) -> PageFigure:
 
 
 def _copies(comparison: Comparison) -> PageFigure:
-    lines = {
-        name: own.unavailable_s.sum(axis=1) / own.bin_s for name, own in _histories(comparison).items()
-    }
+    lines = {name: own.unavailable_s.sum(axis=1) / own.bin_s for name, own in _histories(comparison).items()}
     return _figure("Adapters without a copy", comparison, lines, "adapters, mean")
 
 

@@ -7,7 +7,7 @@ compiled engine is advanced on its own, and only as far as somebody wants to kno
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simpy
