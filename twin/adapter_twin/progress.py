@@ -18,8 +18,12 @@ _POLL_S = 0.1
 @contextmanager
 def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar over a number of things; call what it yields with how many are done."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
 
@@ -31,15 +35,11 @@ def watching(what: str, end: float, now: Callable[[], float]) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} s"),
-        TimeElapsedColumn(),
-    )
-    stopped = threading.Event()
+    seconds = TextColumn("{task.completed:,.0f} of {task.total:,.0f} s")
+    columns = (TextColumn("{task.description}"), BarColumn(), seconds, TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
         task = progress.add_task(what, total=end)
+        stopped = threading.Event()
 
         def look() -> None:
             while not stopped.wait(_POLL_S):

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-WIDTH, WIDE, HEIGHT = 560.0, 1280.0, 230.0
+WIDTH, WIDE, HEIGHT = 450.0, 1280.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 12.0, 38.0
 _MOST_BARS = 400
-_LABEL_HEIGHT = 11.0
+_LABEL_WIDTH, _LABEL_HEIGHT = 24.0, 11.0
 _GAPLESS_WIDTH = 4.0
 
 
@@ -107,7 +107,9 @@ def histogram_chart(
         if low <= seconds <= high:
             place, height = float(across.at(seconds)), _TOP + i * _LABEL_HEIGHT
             parts.append(_line("mark", place, place, height, up.start))
-            parts.append(f'<text class="mark" x="{place + 3:.1f}" y="{height + 6:.1f}">{escape(name)}</text>')
+            side, gap = ("left", -3) if place > across.end - _LABEL_WIDTH else ("right", 3)
+            at = f'x="{place + gap:.1f}" y="{height + 6:.1f}"'
+            parts.append(f'<text class="mark {side}" {at}>{escape(name)}</text>')
     return _svg(label, parts)
 
 
