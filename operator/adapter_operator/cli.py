@@ -17,6 +17,9 @@ class AdaptwinGroup(DeferringGroup):
     deferred: ClassVar[Mapping[str, DeferredApp]] = {
         "twin": DeferredApp("adapter_twin.cli", "Simulate, calibrate and validate the digital twin."),
         "predictor": DeferredApp("adapter_predictor.cli", "Train, evaluate and explain the predictor."),
+        "compare": DeferredApp(
+            "adapter_predictor.compare.cli", "Compare the placement with baselines, judged by the twin."
+        ),
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
         "gateway": DeferredApp(
             "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters."

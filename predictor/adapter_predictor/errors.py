@@ -21,3 +21,7 @@ class PlacementError(AdaptwinError):
 
 class DatasetError(AdaptwinError):
     """A dataset that cannot be read, or that continues another one's settings."""
+
+
+class ComparisonError(AdaptwinError):
+    """A comparison of workloads or placements that do not exist."""

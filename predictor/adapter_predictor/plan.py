@@ -132,13 +132,6 @@ class Plan(BaseModel):
         """GPUs that the plan occupies."""
         return self.replicas * tensor_parallel_size
 
-    def pool_of(self, replica: str) -> Pool:
-        """The pool of a replica by the replica's name."""
-        for pool in self.pools:
-            if replica in pool.replica_names():
-                return pool
-        raise PlanError(f"replica {replica}: not in this plan; its replicas are {', '.join(self.assignment)}")
-
     @property
     def _canonical(self) -> dict[str, Any]:
         pools = sorted((pool.model_dump() for pool in self.pools), key=lambda pool: str(pool["name"]))

@@ -7,11 +7,11 @@ from statistics import fmean
 import numpy as np
 
 from adapter_operator.planning.request import PlanningRequest
-from adapter_operator.planning.starvation import SHUT_OUT, significantly_below
 from adapter_operator.planning.verdict import AdapterFigures, ReplicaFigures
 from adapter_predictor.plan import Plan
 from adapter_twin.fleet import FleetReport
 from adapter_twin.report import Report
+from adapter_twin.starvation import SHUT_OUT, significantly_below
 
 
 def replica_figures(

@@ -41,7 +41,7 @@ class Measure:
 def judge(request: PlanningRequest, plan: Plan, reports: Sequence[FleetReport]) -> Verdict:
     """The verdict on a plan, from one report of the whole fleet for each seed.
 
-    `planning.starvation` says when a replica and its adapters meet the served fraction, averaged over the
+    `adapter_twin.starvation` says when a replica and its adapters meet the served fraction, averaged over the
     seeds. It meets the latency objectives where the means over finished requests do.
     """
     out_of_memory = _out_of_memory(reports[0])

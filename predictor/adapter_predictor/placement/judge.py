@@ -7,16 +7,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adapter_predictor.load import LoadBatch
+from adapter_predictor.load import SLOT_GRID, LoadBatch
 from adapter_predictor.placement.demand import Objectives, TokenMeans
 from adapter_predictor.prediction import Prediction, PredictionBatch
 from adapter_predictor.predictor import Predictor
 from adapter_twin.memory import ALLOWED_LORA_RANKS
 
 FloatArray = NDArray[np.float64]
-
-SLOT_GRID: Final = (8, 16, 32, 64, 96, 128, 160, 192, 256, 320, 384)
-"""Choices of slots: few, so that pools stay few."""
 
 FULL_MARGIN_HEADROOM: Final = 0.10
 """From this headroom on, pessimistic bounds count in full; with none, the estimates themselves."""
@@ -80,12 +77,12 @@ class Judge:
         derived = predictor.profile.safety_margin_percent / 100.0
         self.extra_headroom = extra_headroom
         self.headroom = objectives.headroom + extra_headroom + derived
-        self.margin = min(1.0, self.headroom / FULL_MARGIN_HEADROOM)
+        self.margin = min(1.0, max(0.0, self.headroom / FULL_MARGIN_HEADROOM))
         self._excluded = frozenset(excluded)
         self._grids: dict[int, tuple[Slots, ...]] = {}
 
     def stricter(self, extra_headroom: float) -> "Judge":
-        """A judge who asks for more headroom."""
+        """A judge who asks for more headroom, or for less where it is negative."""
         return Judge(
             self.predictor,
             self.objectives,
@@ -116,8 +113,7 @@ class Judge:
 
     def options(self, replicas: Sequence[Contents]) -> list[tuple[Option, ...]]:
         """For each replica what every choice of slots worth asking about would do."""
-        asked = [self.choices(contents) for contents in replicas]
-        flat = [(c, slots) for c, choices in zip(replicas, asked, strict=True) for slots in choices]
+        asked, flat = self._asked(replicas)
         said = iter(zip(*self._verdicts(flat), strict=True))
         return [
             tuple(
@@ -131,9 +127,12 @@ class Judge:
         """For each replica the best choice of slots; None where none fits in memory."""
         return [max(options, key=Option.quality, default=None) for options in self.options(replicas)]
 
-    def carries(self, replicas: Sequence[Contents]) -> list[bool]:
-        """For each replica whether any choice of slots meets the objectives."""
-        return [option is not None and option.feasible for option in self.best(replicas)]
+    def carries(self, replicas: Sequence[Contents]) -> NDArray[np.bool_]:
+        """For each replica whether any choice of slots meets the objectives, shape (n)."""
+        asked, flat = self._asked(replicas)
+        owner = np.repeat(np.arange(len(replicas)), [len(choices) for choices in asked])
+        good = self._verdicts(flat)[2]
+        return np.bincount(owner[good], minlength=len(replicas)) > 0
 
     def feasible(self, replicas: Sequence[tuple[Contents, Slots]]) -> NDArray[np.bool_]:
         """Whether replicas with given slots meet the objectives, shape (n)."""
@@ -147,6 +146,15 @@ class Judge:
         """What replicas will deliver at the declared rates."""
         batch = self._predict(replicas, headroom=0.0)
         return [batch[index] for index in range(len(batch))]
+
+    def _asked(
+        self, replicas: Sequence[Contents]
+    ) -> tuple[list[tuple[Slots, ...]], list[tuple[Contents, Slots]]]:
+        """Each replica's choices of slots, and all replicas with all of their choices one after another."""
+        asked = [self.choices(contents) for contents in replicas]
+        sorted_once = [Contents(np.sort(contents.rates), contents.rank) for contents in replicas]
+        flat = [(c, slots) for c, choices in zip(sorted_once, asked, strict=True) for slots in choices]
+        return asked, flat
 
     def _verdicts(
         self, replicas: Sequence[tuple[Contents, Slots]]

@@ -8,19 +8,38 @@ the workload, so a placement tries both.
 import heapq
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adapter_predictor.deadline import Deadline
 from adapter_predictor.placement.demand import AdapterDemand
-from adapter_predictor.placement.judge import Contents, Judge
+from adapter_predictor.placement.judge import Contents, FloatArray, Judge
+
+
+@dataclass(frozen=True)
+class Evenness:
+    """In what sense loads are even.
+
+    Attributes:
+        window_s: Seconds in which an adapter with a request counts as active.
+        grain: Pieces of an adapter are at most this part of a replica's even share of the rate.
+    """
+
+    window_s: float = 20.0
+    grain: float = 1.0
+
+
+EVENNESS: Final = (Evenness(), Evenness(grain=0.3), Evenness(6.0), Evenness(60.0), Evenness(6.0, 0.3))
+"""What is tried in turn where loads are tight."""
 
 SMALLEST_SPLIT: Final = 0.05
 """An adapter is split to fill a replica where this much of the replica's rate would stay unused otherwise."""
 
 _SMALLEST_PART: Final = 0.1
 _SHARE_BISECTIONS: Final = 10
-_ACTIVE_WINDOW_S: Final = 20.0
 _PROBES: Final = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 
@@ -61,7 +80,9 @@ def by_rank(pieces: Iterable[Piece]) -> list[Piece]:
     return sorted(pieces, key=lambda piece: (-piece.rank, -piece.rate, piece.adapter))
 
 
-def fill(pieces: Sequence[Piece], judge: Judge, guess: int, most: int) -> list[Bin] | None:
+def fill(
+    pieces: Sequence[Piece], judge: Judge, guess: int, most: int, deadline: Deadline
+) -> list[Bin] | None:
     """Replicas filled one after another in the order of the pieces.
 
     Args:
@@ -69,14 +90,15 @@ def fill(pieces: Sequence[Piece], judge: Judge, guess: int, most: int) -> list[B
         judge: Says what a replica can carry.
         guess: Pieces that the first replica may carry; a good guess saves time.
         most: Replicas, at most.
+        deadline: When to give up.
 
     Returns:
-        The replicas, or None where a piece fits nowhere or they would be more than `most`.
+        The replicas, or None where a piece fits nowhere, they would be more than `most`, or time is up.
     """
     bins: list[Bin] = []
     queue = list(pieces)
     while queue:
-        if len(bins) == most:
+        if len(bins) == most or deadline.expired:
             return None
         fitting, others = _one_of_each(queue)
         count = _largest_prefix(fitting, judge, guess)
@@ -91,30 +113,48 @@ def fill(pieces: Sequence[Piece], judge: Judge, guess: int, most: int) -> list[B
     return bins
 
 
-def spread(demands: Sequence[AdapterDemand], replicas: int) -> list[Bin]:
+def spread(demands: Sequence[AdapterDemand], replicas: int, evenness: Evenness = EVENNESS[0]) -> list[Bin]:
     """A given number of replicas with the same mix: the heaviest piece goes to the lightest replica.
 
-    Adapters hotter than a replica's even share are split over as many as it takes. A piece weighs by its rate
-    and by how likely its adapter is to be active, so that slots are evenly used too.
+    Adapters hotter than a replica's even share (or a part of it) are split. A piece weighs by its rate
+    and by how likely its adapter is to be active at a time, so that slots are evenly used too.
     """
-    rates = np.array([demand.rate for demand in demands])
-    total = float(rates.sum()) or 1.0
-    parts = [
-        min(replicas, max(demand.min_copies, math.ceil(demand.rate * replicas / total - 1e-9), 1))
-        for demand in demands
-    ]
-    activity = 1.0 - np.exp(-rates * _ACTIVE_WINDOW_S)
-    weights = (rates / total + activity / (float(activity.sum()) or 1.0) + 1e-6) / np.array(parts)
-    order = sorted(range(len(demands)), key=lambda index: (-weights[index], index))
+    parts = even_parts(demands, replicas, evenness)
+    weights = piece_weights(demands, parts, evenness)
+    order = np.lexsort((np.arange(len(demands)), -weights)).tolist()
     bins: list[Bin] = [[] for _ in range(replicas)]
     heap = [(0.0, index) for index in range(replicas)]
-    for index in order:
-        lightest = [heapq.heappop(heap) for _ in range(parts[index])]
-        demand, share = demands[index], 1.0 / parts[index]
-        for weight, replica in lightest:
-            bins[replica].append(Piece(index, share, demand.rate * share, demand.rank))
-            heapq.heappush(heap, (weight + float(weights[index]), replica))
+    for index, weight in zip(order, weights[order].tolist(), strict=True):
+        demand, count = demands[index], int(parts[index])
+        piece = Piece(index, 1.0 / count, demand.rate / count, demand.rank)
+        lightest = [heapq.heappop(heap) for _ in range(count)]
+        for load, replica in lightest:
+            bins[replica].append(piece)
+            heapq.heappush(heap, (load + weight, replica))
     return bins
+
+
+def even_parts(
+    demands: Sequence[AdapterDemand], replicas: int, evenness: Evenness = EVENNESS[0]
+) -> NDArray[np.int64]:
+    """Over how many of so many replicas each adapter is split, shape (adapters)."""
+    rates = np.array([demand.rate for demand in demands])
+    copies = np.array([demand.min_copies for demand in demands])
+    total = float(rates.sum()) or 1.0
+    wanted = np.ceil(rates * replicas / (evenness.grain * total) - 1e-9).astype(np.int64)
+    parts: NDArray[np.int64] = np.minimum(replicas, np.maximum(np.maximum(copies, wanted), 1))
+    return parts
+
+
+def piece_weights(
+    demands: Sequence[AdapterDemand], parts: NDArray[np.int64], evenness: Evenness = EVENNESS[0]
+) -> FloatArray:
+    """What a piece of each adapter weighs when loads are made even, shape (adapters)."""
+    rates = np.array([demand.rate for demand in demands])
+    activity = 1.0 - np.exp(-rates * evenness.window_s)
+    both = rates / (float(rates.sum()) or 1.0) + activity / (float(activity.sum()) or 1.0)
+    weights: FloatArray = (both + 1e-6) / parts
+    return weights
 
 
 def _one_of_each(queue: list[Piece]) -> tuple[list[Piece], list[Piece]]:

@@ -12,10 +12,10 @@ from adapter_predictor.placement import wording
 from adapter_predictor.placement.bound import lower_bound
 from adapter_predictor.placement.demand import AdapterDemand, Limits, Objectives, TokenMeans, checked
 from adapter_predictor.placement.judge import Contents, Judge, Slots, smallest_rank
-from adapter_predictor.placement.packing import spread
-from adapter_predictor.placement.repair import repaired
+from adapter_predictor.placement.packing import Bin, spread
+from adapter_predictor.placement.repair import rebalanced, repaired
 from adapter_predictor.placement.result import LowerBound, Placement
-from adapter_predictor.placement.search import fewest_bins
+from adapter_predictor.placement.search import even, fewer_bins, fewest_even
 from adapter_predictor.placement.seating import Seat, plan_of, seated
 from adapter_predictor.plan import Plan
 from adapter_predictor.predictor import Predictor
@@ -23,6 +23,9 @@ from adapter_predictor.predictor import Predictor
 _NOTHING_AVOIDED: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 _SEARCHED_BEYOND: Final = 16
 _COLDEST_RATE: Final = 1e-3
+_BOUND_PART: Final = 0.3
+_MANY: Final = 10**9
+_HEADROOM_GIVEN_UP: Final = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,11 @@ class _Task:
     avoid: Mapping[str, Collection[str]]
     engine: str
     deadline: Deadline
-    bound: LowerBound
+
+    @property
+    def copies(self) -> int:
+        """Replicas that minimum copies alone ask for."""
+        return max(demand.min_copies for demand in self.demands)
 
     @property
     def gpus_each(self) -> int:
@@ -88,17 +95,16 @@ def place(
         extra_headroom=extra_headroom,
         excluded=excluded_slots,
     )
-    deadline = Deadline.after(deadline_s)
-    bound = lower_bound(ordered, judge, predictor.profile.tensor_parallel_size)
-    task = _Task(ordered, judge, limits, present, avoid, engine, deadline, bound)
+    task = _Task(ordered, judge, limits, present, avoid, engine, Deadline.after(deadline_s))
     if obstacle := _obstacle(task):
-        return _best_effort(task, None, obstacle)
-    seats = _fewest(task)
+        return _best_effort(task, _bound(task, task.copies), None, obstacle)
+    bins, bound = _fewest(task)
+    seats = seated(bins, judge) if bins else None
     if seats is None:
-        return _best_effort(task, None, wording.not_found(cut_short=deadline.expired))
+        return _best_effort(task, bound, None, wording.not_found(cut_short=task.deadline.expired))
     if len(seats) > task.most:
-        return _best_effort(task, len(seats), wording.beyond_limits(len(seats), limits, task.most))
-    return _placement(task, _settled(task, seats), feasible=True, missing=0)
+        return _best_effort(task, bound, len(seats), wording.beyond_limits(len(seats), limits, task.most))
+    return _placement(task, _settled(task, seats), bound, feasible=True, missing=0)
 
 
 def _obstacle(task: _Task) -> str:
@@ -113,44 +119,71 @@ def _obstacle(task: _Task) -> str:
     return ""
 
 
-def _fewest(task: _Task) -> list[Seat] | None:
-    """Replicas with slots, as few as can be found, but as many as the limits demand."""
-    start = max(task.bound.gpus // task.gpus_each, task.limits.min_replicas)
+def _fewest(task: _Task) -> tuple[list[Bin] | None, LowerBound]:
+    """As few replicas as can be found, but as many as the limits demand; and the bound."""
+    least = max(task.copies, task.limits.min_replicas)
+    if task.most >= least and (bins := even(task.demands, task.judge, least)):
+        return bins, _bound(task, least)
+    bound = _bound(task)
+    start = max(bound.gpus // task.gpus_each, least)
     most = max(task.most, 2 * start) + _SEARCHED_BEYOND
-    bins = fewest_bins(task.demands, task.judge, start, most, task.deadline)
-    return None if bins is None else seated(bins, task.judge)
+    found = fewest_even(task.demands, task.judge, start, most, task.deadline)
+    if found is None or len(found) > start:
+        found = fewer_bins(task.demands, task.judge, start, most, found, task.deadline)
+    return found, bound
+
+
+def _bound(task: _Task, enough: int = _MANY) -> LowerBound:
+    """The lower bound, for which there is a part of the time that is left."""
+    deadline = replace(task.deadline, ends_at=task.deadline.clock() + _BOUND_PART * task.deadline.remaining_s)
+    return lower_bound(task.demands, task.judge, task.gpus_each, enough=enough, deadline=deadline)
 
 
 def _settled(task: _Task, seats: list[Seat]) -> list[Seat]:
-    """The present plan, repaired, where that needs no more replicas; the new one otherwise."""
-    if task.present is None or task.deadline.expired:
+    """The present plan, repaired or rebalanced, where that needs no more replicas; the new one otherwise."""
+    if task.present is None:
         return seats
-    mended = repaired(
-        task.present, task.demands, task.judge, len(seats), engine=task.engine, avoid=task.avoid
-    )
-    return mended or seats
+    asked = (task.present, task.demands, task.judge, len(seats))
+    for mend in (repaired, rebalanced):
+        if not task.deadline.expired and (
+            mended := mend(*asked, engine=task.engine, avoid=task.avoid, deadline=task.deadline)
+        ):
+            return mended
+    return seats
 
 
-def _best_effort(task: _Task, needed: int | None, why: str) -> Placement:
-    """An even load on the replicas that the limits allow; on no more than help, where GPUs do not."""
+def _best_effort(task: _Task, bound: LowerBound, needed: int | None, why: str) -> Placement:
+    """What the replicas that the limits allow serve best; on no more than help, where GPUs do not."""
     missing = 0 if needed is None else (needed - task.most) * task.gpus_each
-    replicas = min(task.most, max(task.bound.gpus // task.gpus_each, task.limits.min_replicas))
+    replicas = min(task.most, max(bound.gpus // task.gpus_each, task.limits.min_replicas))
     if needed is not None:
         replicas = task.most
-    seats = seated(spread(task.demands, replicas), task.judge) if replicas else None
+    bins = _with_less_headroom(task) if needed is not None else None
+    seats = seated(bins or spread(task.demands, replicas), task.judge) if replicas else None
     if seats is None:
-        return Placement(None, False, missing, {}, (why,), task.bound)
-    return _placement(task, seats, feasible=False, missing=missing, why=why)
+        return Placement(None, False, missing, {}, (why,), bound)
+    return _placement(task, seats, bound, feasible=False, missing=missing, why=why)
+
+
+def _with_less_headroom(task: _Task) -> list[Bin] | None:
+    """Replicas, as many as allowed, that would do if less headroom were asked for; None where none would."""
+    for part in _HEADROOM_GIVEN_UP:
+        judge = task.judge.stricter(-part * task.judge.headroom)
+        if not task.most or task.deadline.expired:
+            return None
+        if bins := fewer_bins(task.demands, judge, task.most, task.most, None, task.deadline):
+            return bins
+    return None
 
 
 def _placement(
-    task: _Task, seats: Sequence[Seat], *, feasible: bool, missing: int, why: str = ""
+    task: _Task, seats: Sequence[Seat], bound: LowerBound, *, feasible: bool, missing: int, why: str = ""
 ) -> Placement:
     plan = plan_of(seats, task.demands, task.present, task.engine)
     replicas = list(_replicas(plan, task.demands))
     predictions = dict(zip(plan.assignment, task.judge.forecast(replicas), strict=True))
     found = plan.gpus(task.gpus_each)
-    bound = replace(task.bound, gpus=min(task.bound.gpus, found)) if feasible else task.bound
+    bound = replace(bound, gpus=min(bound.gpus, found)) if feasible else bound
     told = wording.explanation(task.judge, plan, replicas, task.present)
     return Placement(plan, feasible, missing, predictions, (why, *told) if why else told, bound)
 

@@ -1,12 +1,28 @@
 """Changing the present plan as little as its replicas' feasibility allows."""
 
+import heapq
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
+import numpy as np
+
+from adapter_predictor.deadline import Deadline
 from adapter_predictor.placement.demand import AdapterDemand
 from adapter_predictor.placement.judge import Judge, Slots
-from adapter_predictor.placement.packing import Bin, Piece, by_rate, contents_of
+from adapter_predictor.placement.packing import (
+    Bin,
+    Piece,
+    by_rate,
+    contents_of,
+    even_parts,
+    piece_weights,
+)
 from adapter_predictor.placement.seating import Seat
 from adapter_predictor.plan import Plan, pool_name, replica_name
+
+_MOST_PLACED_SINGLY: Final = 200
+_SLACKS: Final = (0.3, 0.15, 0.07, 0.03, 0.01)
+"""How much heavier than the mean a replica may stay, which moves little, before it is made lighter."""
 
 Avoided = Mapping[int, Collection[int]]
 """For an adapter, by index, the replicas, by index, that must not get it."""
@@ -20,12 +36,13 @@ def repaired(
     *,
     engine: str,
     avoid: Mapping[str, Collection[str]],
+    deadline: Deadline,
 ) -> list[Seat] | None:
     """The present plan on a given number of its replicas, with only those pieces moved that must be.
 
     Returns:
         The replicas, or None where the present plan cannot be repaired within so many: an engine
-        configuration that is not ours any more, or a piece that finds no place.
+        configuration that is not ours any more, a piece that finds no place, or too many to place one by one.
     """
     kept = _kept(present, judge, replicas, engine)
     if not kept:
@@ -39,6 +56,8 @@ def repaired(
         index: {names.index(name) for name in avoid.get(demand.name, ()) if name in names}
         for index, demand in enumerate(demands)
     }
+    if len(loose) > _MOST_PLACED_SINGLY or deadline.expired:
+        return None
     if not _placed(by_rate(loose), bins, slots, judge, avoided):
         return None
     return [Seat(pieces, chosen) for pieces, chosen in zip(bins, slots, strict=True)]
@@ -129,3 +148,126 @@ def _placed(
         best = max(open_to_it, key=lambda i: (round(float(served[i]), 3), -load[i]))
         bins[candidates[best]].append(piece)
     return True
+
+
+def rebalanced(
+    present: Plan,
+    demands: Sequence[AdapterDemand],
+    judge: Judge,
+    replicas: int,
+    *,
+    engine: str,
+    avoid: Mapping[str, Collection[str]],
+    deadline: Deadline,
+) -> list[Seat] | None:
+    """Even loads on a given number of the present plan's replicas, from which as few adapters move as can be.
+
+    Every adapter stays where it is unless its replica is too heavy; what must move goes where it is lightest.
+
+    Returns:
+        The replicas, or None where the present plan's slots do not carry the loads.
+    """
+    kept = _kept(present, judge, replicas, engine)
+    if not kept:
+        return None
+    parts = even_parts(demands, replicas)
+    weights = piece_weights(demands, parts)
+    homes = _homes(present, demands, kept, parts.tolist(), avoid)
+    for slack in _SLACKS:
+        if deadline.expired:
+            return None
+        bins = _levelled(demands, kept, homes, parts.tolist(), weights.tolist(), slack, avoid)
+        seats = [Seat(pieces, slots) for pieces, slots in zip(bins or (), kept.values(), strict=False)]
+        if seats and judge.feasible([(seat.contents, seat.slots) for seat in seats]).all():
+            return seats
+    return None
+
+
+def _homes(
+    present: Plan,
+    demands: Sequence[AdapterDemand],
+    replicas: Mapping[str, Slots],
+    parts: Sequence[int],
+    avoid: Mapping[str, Collection[str]],
+) -> list[list[int]]:
+    """For each adapter the replicas, by index, that hold it and may go on, as many as it has parts."""
+    places = {name: index for index, name in enumerate(replicas)}
+    return [
+        [
+            places[name]
+            for name in present.shares.get(demand.name, {})
+            if name in places
+            and name not in avoid.get(demand.name, ())
+            and replicas[name].max_lora_rank >= demand.rank
+        ][:count]
+        for demand, count in zip(demands, parts, strict=True)
+    ]
+
+
+def _levelled(
+    demands: Sequence[AdapterDemand],
+    replicas: Mapping[str, Slots],
+    homes: Sequence[Sequence[int]],
+    parts: Sequence[int],
+    weights: Sequence[float],
+    slack: float,
+    avoid: Mapping[str, Collection[str]],
+) -> list[Bin] | None:
+    """Replicas of like weight: heavy ones give their heaviest pieces away, the lightest take them."""
+    held = _relieved_homes(homes, weights, len(replicas), _limit(parts, weights, len(replicas), slack))
+    loads = np.zeros(len(replicas))
+    for index, own in enumerate(held):
+        loads[list(own)] += weights[index]
+    heap = [(float(load), place) for place, load in enumerate(loads)]
+    heapq.heapify(heap)
+    names, slots = list(replicas), list(replicas.values())
+    wanting = [index for index, own in enumerate(held) if len(own) < parts[index]]
+    for index in sorted(wanting, key=lambda one: (-weights[one], one)):
+        unwanted = avoid.get(demands[index].name, ())
+        refused: list[tuple[float, int]] = []
+        while len(held[index]) < parts[index] and heap:
+            load, place = heapq.heappop(heap)
+            fits = slots[place].max_lora_rank >= demands[index].rank and names[place] not in unwanted
+            if fits and place not in held[index]:
+                held[index].add(place)
+                load += weights[index]
+            refused.append((load, place))
+        for entry in refused:
+            heapq.heappush(heap, entry)
+        if len(held[index]) < max(1, demands[index].min_copies):
+            return None
+    return _bins(demands, held, len(replicas))
+
+
+def _limit(parts: Sequence[int], weights: Sequence[float], replicas: int, slack: float) -> float:
+    """The weight that a replica may keep."""
+    total = sum(weight * count for weight, count in zip(weights, parts, strict=True))
+    return (1.0 + slack) * total / replicas
+
+
+def _relieved_homes(
+    homes: Sequence[Sequence[int]], weights: Sequence[float], replicas: int, limit: float
+) -> list[set[int]]:
+    """The homes that adapters keep, where no replica keeps more than the limit: the heaviest leave first."""
+    tenants: list[list[int]] = [[] for _ in range(replicas)]
+    for index, own in enumerate(homes):
+        for place in own:
+            tenants[place].append(index)
+    held = [set(own) for own in homes]
+    for place, own in enumerate(tenants):
+        load = sum(weights[index] for index in own)
+        for index in sorted(own, key=lambda one: (-weights[one], one)):
+            if load <= limit:
+                break
+            if weights[index] <= load - limit or weights[index] <= 0.5 * limit:
+                held[index].discard(place)
+                load -= weights[index]
+    return held
+
+
+def _bins(demands: Sequence[AdapterDemand], held: Sequence[Collection[int]], replicas: int) -> list[Bin]:
+    bins: list[Bin] = [[] for _ in range(replicas)]
+    for index, places in enumerate(held):
+        for place in sorted(places):
+            bins[place].append(_piece(index, demands[index], 1.0 / len(places)))
+    return bins

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from adapter_predictor.load import SLOT_GRID
 from adapter_predictor.placement.demand import Limits
-from adapter_predictor.placement.judge import SLOT_GRID, Contents, Judge, Slots
+from adapter_predictor.placement.judge import Contents, Judge, Slots
 from adapter_predictor.placement.seating import moved_adapters
 from adapter_predictor.plan import Plan
 

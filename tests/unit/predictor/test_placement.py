@@ -4,14 +4,16 @@ import pytest
 
 from adapter_predictor.deadline import Deadline
 from adapter_predictor.errors import PlacementError
+from adapter_predictor.load import SLOT_GRID
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, TokenMeans, place
-from adapter_predictor.placement.judge import SLOT_GRID, Judge, smallest_rank
+from adapter_predictor.placement.judge import Judge, smallest_rank
 from adapter_predictor.placement.packing import by_rate, contents_of, copies_of, fill, spread
 from adapter_predictor.placement.repair import repaired
-from adapter_predictor.placement.search import _levelled, fewest_bins
+from adapter_predictor.placement.search import _levelled, fewer_bins, fewest_even
 from adapter_predictor.plan import Plan, Pool, pool_name
 
 TOKENS = TokenMeans(223.0, 194.0)
+NEVER = Deadline.after(None)
 
 
 def demands(count=30, rate=0.1, rank=16, **more):
@@ -218,11 +220,12 @@ def test_the_margin_grows_with_the_headroom(steady):
 def test_filled_replicas_hold_everything_once(steady):
     judge = Judge(steady, Objectives(), TOKENS)
     asked = demands(500, rate=0.3)
-    bins = fill(by_rate(copies_of(asked, 10)), judge, 100, 50)
+    bins = fill(by_rate(copies_of(asked, 10)), judge, 100, 50, NEVER)
     held = [piece for pieces in bins for piece in pieces]
     assert math.isclose(sum(piece.rate for piece in held), 150.0, rel_tol=1e-9)
     assert {piece.adapter for piece in held} == set(range(500))
-    assert fill(by_rate(copies_of(asked, 10)), judge, 100, 1) is None
+    assert fill(by_rate(copies_of(asked, 10)), judge, 100, 1, NEVER) is None
+    assert fill(by_rate(copies_of(asked, 10)), judge, 100, 50, Deadline.after(0.0)) is None
 
 
 def test_even_loads_are_even():
@@ -236,18 +239,19 @@ def test_even_loads_are_even():
 def test_skewed_adapters_are_all_served(steady):
     skewed = [AdapterDemand(f"a{i:04d}", 6.0 / (i + 1) ** 0.7, (8, 32)[i % 2]) for i in range(600)]
     judge = Judge(steady, Objectives(), TOKENS)
-    bins = fewest_bins(skewed, judge, 1, 60, Deadline.after(None))
+    bins = fewer_bins(skewed, judge, 1, 60, None, NEVER)
     assert all(judge.carries([contents_of(pieces) for pieces in bins if pieces]))
     held = [piece for pieces in bins for piece in pieces]
     assert {piece.adapter for piece in held} == set(range(600))
     assert math.isclose(sum(piece.rate for piece in held), sum(demand.rate for demand in skewed))
-    assert fewest_bins(skewed, judge, 1, 2, Deadline.after(None)) is None
+    assert fewer_bins(skewed, judge, 1, 2, None, NEVER) is None
+    assert fewest_even(skewed, judge, 1, 2, NEVER) is None
 
 
 def test_levelling_shares_what_is_unused_in_the_last_replica(steady):
     judge = Judge(steady, Objectives(), TOKENS)
     order = by_rate(copies_of(demands(500, rate=0.1), 10))
-    filled = fill(order, judge, 100, 50)
+    filled = fill(order, judge, 100, 50, NEVER)
     level = _levelled(order, judge, 100, filled, Deadline.after(None))
     assert len(level) == len(filled) > 1
     assert len(level[-1]) > len(filled[-1])
@@ -261,7 +265,7 @@ def test_an_overloaded_replica_sheds_its_hottest_adapters(steady):
     asked = [AdapterDemand(f"a{i:04d}", 0.02 + 0.001 * i, 16) for i in range(220)]
     present = Plan.build((pool,), {busy: {demand.name: 1.0 for demand in asked}, idle: {}})
     judge = Judge(steady, Objectives(), TOKENS)
-    seats = repaired(present, asked, judge, 2, engine="", avoid={})
+    seats = repaired(present, asked, judge, 2, engine="", avoid={}, deadline=NEVER)
     assert all(judge.feasible([(seat.contents, seat.slots) for seat in seats]))
     stayed = {piece.adapter for piece in seats[0].pieces}
     moved = {piece.adapter for piece in seats[1].pieces}

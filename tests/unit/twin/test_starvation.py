@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adapter_operator.planning.starvation import FALSE_ALARM, significantly_below
+from adapter_twin.starvation import FALSE_ALARM, significantly_below
 
 
 def starving(requests, completed, objective, others=0):
