@@ -79,6 +79,8 @@ class BenchCalibration:
     identifiability: Identifiability
     results: tuple[BenchResult, ...]
     predicted: tuple[BenchFigures, ...]
+    step_time_error: float
+    """Relative standard error over the profile's validity range, the largest."""
     notes: tuple[str, ...]
     """What the results did not hold, and what was done about it."""
 
@@ -113,7 +115,14 @@ def calibrate_on_bench(
     found = identify(BENCH_PARAMETERS, vector_of(start, BENCH_PARAMETERS), values, jacobian, residuals)
     predicted = tuple(simulate_benches(runs, fitted, settings.threads))
     profile = _finished(fitted, start, results, found, predicted)
-    return BenchCalibration(profile, found, tuple(results), predicted, (*memory_note, *_notes(results)))
+    return BenchCalibration(
+        profile,
+        found,
+        tuple(results),
+        predicted,
+        step_time_error(found, profile),
+        (*memory_note, *_notes(results)),
+    )
 
 
 def _require_suitable(start: Profile, results: Sequence[BenchResult]) -> None:

@@ -46,8 +46,8 @@ class Verdict(StrEnum):
     """What measurements say of a coefficient."""
 
     IDENTIFIED = "identified"
-    WEAK = "weakly identified"
-    KEPT = "not identified"
+    WEAK = "weakly"
+    KEPT = "not, kept"
 
 
 @dataclass(frozen=True)

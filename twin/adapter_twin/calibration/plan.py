@@ -93,7 +93,7 @@ class PlannedRun:
     def name(self) -> str:
         """Distinct within a plan, for files."""
         client = f"c{self.max_concurrency}-in{self.prompt_tokens}-out{self.output_tokens}"
-        return f"{self.server.name}-adapters{self.adapters}-{client}"
+        return f"{self.server.name}-n{self.adapters}-{client}"
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class RunPlan:
 
     profile: Profile
     runs: tuple[PlannedRun, ...]
-    left: dict[str, float]
-    """Part of its first uncertainty that each coefficient will have left, 0 to 1."""
+    expected_error: float
+    """Relative standard error of the step time after the runs, on average over small and large steps."""
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -159,7 +159,7 @@ def plan_runs(
     found = [matrix for _, matrix in told]
     targets = _targets(profile, [run.server for run in timed if run.server.max_loras])
     chosen = _choose(timed, found, targets, start_s(profile), most)
-    return _plan(profile, [timed[i] for i in chosen], [found[i] for i in chosen])
+    return _plan(profile, targets, [timed[i] for i in chosen], [found[i] for i in chosen])
 
 
 def _candidates(profile: Profile, slots: Sequence[int], ranks: Sequence[int]) -> Iterator[PlannedRun]:
@@ -278,7 +278,9 @@ def _left(found: Sequence[_Vector]) -> _Vector:
     return left
 
 
-def _plan(profile: Profile, runs: Sequence[PlannedRun], found: Sequence[_Vector]) -> RunPlan:
+def _plan(
+    profile: Profile, targets: _Vector, runs: Sequence[PlannedRun], found: Sequence[_Vector]
+) -> RunPlan:
     names = [parameter.name for parameter in BENCH_PARAMETERS]
     left = _left(found)
     told = []
@@ -288,4 +290,5 @@ def _plan(profile: Profile, runs: Sequence[PlannedRun], found: Sequence[_Vector]
         needed = [name for name, more, less in both if more > _NEEDED * less]
         told.append(replace(run, identifies=tuple(needed)))
     order = sorted(told, key=lambda run: (run.server.max_loras, run.server.max_lora_rank, run.adapters))
-    return RunPlan(profile, tuple(order), dict(zip(names, map(float, left), strict=True)))
+    known = sum(found, np.eye(len(BENCH_PARAMETERS)))
+    return RunPlan(profile, tuple(order), _error(known, targets))

@@ -73,7 +73,9 @@ cat >"$RESULTS/dummy_adapter.py" <<'PYTHON'
 {dummy}PYTHON
 """
 
-_ASK = "MODEL=${{MODEL:?set it to what vllm serve shall be given for {}}}"
+_COVERING = 5
+"""Requests per adapter that let nearly every adapter be drawn."""
+_ASK = "MODEL=${MODEL:?name it as vllm serve shall be given it}"
 
 
 def plan_script(plan: RunPlan, model: str | None) -> str:
@@ -95,7 +97,7 @@ def _head(plan: RunPlan, model: str | None) -> str:
     geometry = profile.model
     sizes = (geometry.layers, geometry.hidden_size, geometry.query_size, geometry.kv_size)
     ranks = {server.max_lora_rank for server in plan.servers if server.max_loras}
-    given = f"MODEL=${{MODEL:-{shlex.quote(model)}}}" if model else _ASK.format(geometry.name)
+    given = f"MODEL=${{MODEL:-{shlex.quote(model)}}}" if model else _ASK
     return _HEAD.format(
         title=f"Calibration runs for {geometry.name} on {profile.gpu.name}, to be read by adaptwin.",
         runs=len(plan.runs),
@@ -140,24 +142,26 @@ def _metadata(plan: RunPlan) -> str:
 
 
 def _server(server: Server, runs: list[PlannedRun], title: str) -> str:
-    """Start it, and let it run each client's shape for a moment: kernels compile at their first use."""
+    """Start it, and warm it up: kernels compile, and adapters' tokenizers load, at their first use."""
     busiest = max(run.max_concurrency for run in runs)
+    most = max(run.adapters for run in runs)
     warm = (
-        f"client --num-prompts {2 * busiest} --max-concurrency {busiest} "
-        "--random-input-len 64 --random-output-len 32"
+        f"client --num-prompts {max(2 * busiest, _COVERING * most)} --max-concurrency {busiest} "
+        "--random-input-len 64 --random-output-len 16"
     )
     if not server.max_loras:
         return f"\n# {title}: without LoRA.\nserve {server.name}\n{warm}"
-    most = max(run.adapters for run in runs)
     rank = server.max_lora_rank
     return (
         f"\n# {title}: {server.max_loras} slots of rank {rank}.\n"
         f"adapter {rank}\n"
-        f"modules=()\n"
-        f'for ((i = 0; i < {most}; i++)); do modules+=("adapter-$i=$RESULTS/adapters/rank-{rank}"); done\n'
+        f"modules=() names=()\n"
+        f"for ((i = 0; i < {most}; i++)); do\n"
+        f'  modules+=("adapter-$i=$RESULTS/adapters/rank-{rank}") names+=("adapter-$i")\n'
+        f"done\n"
         f"serve {server.name} --enable-lora --max-loras {server.max_loras} --max-lora-rank {rank} "
         f'--max-cpu-loras {max(most, server.max_loras)} --lora-modules "${{modules[@]}}"\n'
-        f"{warm} --lora-modules adapter-0"
+        f'{warm} --lora-modules "${{names[@]}}"'
     )
 
 
