@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter_twin.fleet.routing import RoutingTable, routing_draws
+from adapter_twin.fleet.routing import RoutingTable
 from adapter_twin.fleet.traffic import Traffic
 from adapter_twin.profile import load_profile
 from adapter_twin.workload import Adapter, Workload, generate, route
@@ -23,8 +23,7 @@ SHARES = np.array([[1.0, 0.3, 0.0, 1 / 3, 0.5], [0.0, 0.7, 0.0, 1 / 3, 0.2], [0.
 @pytest.mark.parametrize("segments", [1, 7])
 def test_a_table_that_never_changes_routes_as_static_fleets_do(workload, segments):
     requests = generate(workload, 3)
-    draws = routing_draws(workload, requests, 3)
-    traffic = Traffic(requests, RoutingTable(SHARES), draws, draws)
+    traffic = Traffic(workload, requests, RoutingTable(SHARES), 3)
     for moment in np.linspace(0, workload.duration_s, segments + 1):
         traffic.settle(moment)
     assert (traffic.owner == route(workload, requests, SHARES, 3)).all()
@@ -63,8 +62,7 @@ def test_requests_go_to_available_holders_only(shares, absent):
 
 def test_requests_are_placed_by_the_table_of_their_arrival(workload):
     requests = generate(workload, 3)
-    draws = routing_draws(workload, requests, 3)
-    traffic = Traffic(requests, RoutingTable(SHARES), draws, draws)
+    traffic = Traffic(workload, requests, RoutingTable(SHARES), 3)
     traffic.assign(50.0, 0, np.array([0.0, 1.0, 0.0]))
     traffic.set_available(120.0, 1, 0, available=True)
     traffic.settle(200.0)

@@ -18,7 +18,7 @@ from adapter_twin.fleet.history import TransitionReport, outcomes_of, summarize
 from adapter_twin.fleet.log import EventKind
 from adapter_twin.fleet.member import Member, World
 from adapter_twin.fleet.model import Failure, Fleet, Mechanics, Rollout
-from adapter_twin.fleet.routing import RoutingTable, routing_draws, share_matrix
+from adapter_twin.fleet.routing import RoutingTable, share_matrix
 from adapter_twin.fleet.stages import rollout_stages
 from adapter_twin.fleet.traffic import Traffic
 from adapter_twin.memory import memory_verdict
@@ -98,13 +98,12 @@ class FleetSimulation:
         self._column = {name: column for column, name in enumerate(specs)}
         self._number = {adapter.name: i for i, adapter in enumerate(workload.adapters)}
         table = RoutingTable(self._shares(fleet))
-        draws = [routing_draws(workload, requests, seed, purpose) for purpose in ("routing", "retry")]
         self._world = World(
             clock=simpy.Environment(),
             profile=profile,
             mechanics=mechanics or Mechanics.for_profile(profile),
             adapters=workload.adapters,
-            traffic=Traffic(requests, table, *draws),
+            traffic=Traffic(workload, requests, table, seed),
             fates=Fates(requests.count),
         )
         self._world.members = [Member(self._world, i, spec) for i, spec in enumerate(specs.values())]

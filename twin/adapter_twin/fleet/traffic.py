@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from adapter_twin.fleet.routing import routing_draws
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adapter_twin.fleet.routing import RoutingTable
-    from adapter_twin.workload.model import Requests
+    from adapter_twin.workload.model import Requests, Workload
 
 NOWHERE = -1
 """In place of a replica: no copy of the adapter was routed to."""
@@ -31,20 +34,14 @@ class Traffic:
     changes at that moment, or before a replica is asked how it stands.
     """
 
-    def __init__(
-        self,
-        requests: Requests,
-        table: RoutingTable,
-        draws: NDArray[np.float64],
-        second_draws: NDArray[np.float64],
-    ) -> None:
+    def __init__(self, workload: Workload, requests: Requests, table: RoutingTable, seed: int) -> None:
         """Nothing has arrived yet.
 
         Args:
-            requests: sorted by arrival.
+            workload: whose adapters draw their routes from streams of their own.
+            requests: generated from it.
             table: as it stands at the start.
-            draws: decide among an adapter's copies, shape (requests,).
-            second_draws: the same for requests that are sent again.
+            seed: that of the requests.
         """
         self.requests = requests
         self.owner = np.full(requests.count, NOWHERE, dtype=np.int32)
@@ -53,9 +50,14 @@ class Traffic:
         )
         self.copies_changes: list[CopiesChange] = []
         self._table = table
-        self._draws = draws
-        self._second_draws = second_draws
+        self._draws_for = partial(routing_draws, workload, requests, seed)
+        self._draws = self._draws_for("routing")
         self._placed = 0
+
+    @cached_property
+    def _second_draws(self) -> NDArray[np.float64]:
+        """For requests that are sent again."""
+        return self._draws_for("retry")
 
     @property
     def placed(self) -> int:
