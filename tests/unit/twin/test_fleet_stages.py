@@ -67,18 +67,27 @@ def test_a_surge_below_one_replica_is_none():
 
 
 def test_adapters_move_to_the_least_loaded_replica_that_has_their_rank():
-    before = Fleet.of([*pool("p", SMALL, "a", "b"), *pool("q", LARGE, "cd", "e")])
-    after = Fleet.of([*pool("q", LARGE, "cd", "e"), *pool("r", LARGE, "a", "b")])
-    known = [
-        Adapter("a", 1, 8),
-        Adapter("b", 2, 8),
-        Adapter("c", 5, 16),
-        Adapter("d", 1, 16),
-        Adapter("e", 3, 16),
-    ]
+    """q-1 goes first, of the pool that leaves; r-1 has the least to do, but not the rank for w."""
+    before = Fleet.of([*pool("q", LARGE, "e", "bw"), *pool("r", SMALL, "a", "c"), *pool("z", LARGE, "d")])
+    after = Fleet.of([*pool("r", SMALL, "a", "c"), *pool("z", LARGE, "d"), *pool("s", LARGE, "e", "bw")])
+    rates = {"a": 5, "b": 2, "c": 1, "d": 9, "e": 7}
+    known = [*(Adapter(name, rate, 8) for name, rate in rates.items()), Adapter("w", 1, 16)]
     first = rollout_stages(before, Rollout(after), known)[0]
-    assert names(first) == ["p-0", "q-0", "q-1"]
-    assert first.holders["b"] == {"p-0": 1}
+    assert names(first) == ["q-0", "r-0", "r-1", "z-0"]
+    assert first.holders["b"] == {"r-1": 1}
+    assert first.holders["w"] == {"q-0": 1}
+
+
+def test_a_copy_too_few_is_made_before_one_goes():
+    before = Fleet.of(pool("p", SMALL, "a", "a", "b"))
+    after = Fleet.of(pool("q", SMALL, "a", "a", "b"))
+    first = rollout_stages(before, Rollout(after), adapters(*"ab"))[0]
+    assert names(first) == ["p-0", "p-1"]
+    assert first.holders["b"] in ({"p-0": 1}, {"p-1": 1})
+    second_goes = rollout_stages(before, Rollout(after), adapters(*"ab"))[2]
+    assert len(second_goes.holders["a"]) == 2
+    kept = Rollout(after, min_copies=(("b", 2),))
+    assert len(rollout_stages(before, kept, adapters(*"ab"))[0].holders["b"]) == 2
 
 
 def test_highest_ordinals_go_first_and_a_surge_lets_several_go():
