@@ -11,6 +11,7 @@ from adapter_twin.outputs import require_writable, write_text
 
 if TYPE_CHECKING:
     from adapter_twin.profile import Profile
+    from adapter_twin.profile.store import AnyProfile
     from adapter_twin.replica import ReplicaConfig
     from adapter_twin.report import Report
     from adapter_twin.workload_options import Simulated
@@ -87,14 +88,14 @@ def _run(
     page: Path | None,
 ) -> None:
     """The command itself; what is slow to import is imported here, so that --help is quick."""
-    from adapter_twin.profile import load_profile  # noqa: PLC0415
+    from adapter_twin.profile.store import load_any_profile  # noqa: PLC0415
     from adapter_twin.progress import counting, watching  # noqa: PLC0415
     from adapter_twin.replica import simulate_replica  # noqa: PLC0415
 
-    profile = load_profile(profile_name)
+    profile = load_any_profile(profile_name)
     with counting("reading", None) as on_rows:
         simulated = chosen.simulated(profile, on_rows)
-    config = _config(simulated, *slots)
+    config = _config(profile, simulated, *slots)
     report = simulate_replica(
         profile,
         config,
@@ -110,11 +111,20 @@ def _run(
 
 
 def _config(
-    simulated: "Simulated", max_loras: int | None, max_lora_rank: int | None, max_cpu_loras: int | None
+    profile: "AnyProfile",
+    simulated: "Simulated",
+    max_loras: int | None,
+    max_lora_rank: int | None,
+    max_cpu_loras: int | None,
 ) -> "ReplicaConfig":
     from adapter_twin.memory import ALLOWED_LORA_RANKS  # noqa: PLC0415
+    from adapter_twin.profile import Profile  # noqa: PLC0415
     from adapter_twin.replica import ReplicaConfig  # noqa: PLC0415
 
+    if not isinstance(profile, Profile):
+        for option, value in (("max-loras", max_loras), ("max-lora-rank", max_lora_rank)):
+            if value is not None:
+                raise AdaptwinError(f"{option}: profile {profile.name} is of S-LoRA, which has no slots")
     largest = max((adapter.rank for adapter in simulated.adapters), default=ALLOWED_LORA_RANKS[0])
     return ReplicaConfig(
         max_loras=len(simulated.adapters) if max_loras is None else max_loras,
@@ -123,10 +133,13 @@ def _config(
     )
 
 
-def _warnings(profile: "Profile", config: "ReplicaConfig", simulated: "Simulated") -> tuple[str, ...]:
+def _warnings(profile: "AnyProfile", config: "ReplicaConfig", simulated: "Simulated") -> tuple[str, ...]:
     """What a person should know before trusting the figures."""
+    from adapter_twin.profile import Profile  # noqa: PLC0415
     from adapter_twin.profile.validity import extrapolation_warning, extrapolations  # noqa: PLC0415
 
+    if not isinstance(profile, Profile):
+        return simulated.notes
     outside = extrapolations(
         profile,
         max_loras=config.max_loras,
@@ -138,13 +151,14 @@ def _warnings(profile: "Profile", config: "ReplicaConfig", simulated: "Simulated
 
 
 def _page(
-    profile: "Profile",
+    profile: "AnyProfile",
     config: "ReplicaConfig",
     simulated: "Simulated",
     report: "Report",
     warnings: tuple[str, ...],
     seed: int,
 ) -> str:
+    from adapter_twin.profile import Profile  # noqa: PLC0415
     from adapter_twin.rendering.page import report_page  # noqa: PLC0415
 
     settings: dict[str, object] = {
@@ -152,22 +166,23 @@ def _page(
         "workload": simulated.source,
         "adapters": f"{len(simulated.adapters):,}",
         "offered": f"{simulated.requests.count / simulated.duration_s:.2f} requests/s",
-        "slots (max_loras)": f"{config.max_loras:,}",
-        "padded rank (max_lora_rank)": str(config.max_lora_rank),
         "duration": f"{simulated.duration_s:,.0f} s",
         "seed": str(seed),
-        **_memory(profile, config),
     }
+    if isinstance(profile, Profile):
+        settings |= _slots(profile, config)
     return report_page(report, f"{profile.model.name} on {profile.gpu.name}", settings, warnings)
 
 
-def _memory(profile: "Profile", config: "ReplicaConfig") -> dict[str, object]:
+def _slots(profile: "Profile", config: "ReplicaConfig") -> dict[str, object]:
     """Where the GPU's memory goes, and how many slots of this rank it has room for."""
     from adapter_twin.memory import kv_budget_bytes, most_slots, slots_bytes  # noqa: PLC0415
 
     budget = kv_budget_bytes(profile, profile.engine.gpu_memory_utilization)
     slots = slots_bytes(profile, config.max_loras, config.max_lora_rank)
     return {
+        "slots (max_loras)": f"{config.max_loras:,}",
+        "padded rank (max_lora_rank)": str(config.max_lora_rank),
         "memory of the GPU": f"{profile.gpu.memory_bytes / 2**30:.1f} GiB",
         "left for slots and KV cache": f"{budget / 2**30:.1f} GiB",
         "taken by the slots": f"{slots / 2**30:.1f} GiB",

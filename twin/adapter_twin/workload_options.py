@@ -13,7 +13,7 @@ from adapter_twin.errors import WorkloadError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adapter_twin.profile import Profile
+    from adapter_twin.profile import AnyProfile
     from adapter_twin.workload import Adapter, Requests
     from adapter_twin.workload.document import WorkloadDocument
 
@@ -115,7 +115,7 @@ class WorkloadOptions:
     duration: float | None = None
     seed: int = 0
 
-    def simulated(self, profile: Profile | None, on_rows: Callable[[int], None] | None = None) -> Simulated:
+    def simulated(self, profile: AnyProfile | None, on_rows: Callable[[int], None] | None = None) -> Simulated:
         """Read or draw the requests.
 
         Args:
@@ -195,7 +195,7 @@ class WorkloadOptions:
         )
         return WorkloadDocument(adapters=(entry,))
 
-    def _drawn(self, document: WorkloadDocument, profile: Profile | None, source: str) -> Simulated:
+    def _drawn(self, document: WorkloadDocument, profile: AnyProfile | None, source: str) -> Simulated:
         from adapter_twin.workload.generation import generate  # noqa: PLC0415
 
         built = document.model_copy(update=self._changes()).build(profile, DEFAULT_DURATION_S)

@@ -156,6 +156,17 @@ def test_warns_outside_of_what_was_measured(twin_run):
     json.loads(result.stdout)
 
 
+def test_slora_has_no_slots_to_set(twin_run, tmp_path):
+    path = tmp_path / "report.html"
+    slora = ("--profile", "llama-2-7b-slora-h100-64gb", "--adapters", 4, "--ranks", 32, "--duration", 120)
+    result = twin_run(*slora, "--report", path)
+    assert result.exit_code == 0
+    assert "llama-2-7b" in path.read_text()
+    result = twin_run(*slora, "--max-loras", 4)
+    assert result.exit_code == 2
+    assert "max-loras: profile llama-2-7b-slora-h100-64gb is of S-LoRA, which has no slots" in result.stderr
+
+
 class TestPage:
     @pytest.fixture
     def page(self, twin_run, tmp_path):

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter_twin.errors import WorkloadError
-from adapter_twin.profile import Profile
+from adapter_twin.profile import AnyProfile
 from adapter_twin.workload.arrivals import ArrivalProcess, Diurnal, GammaBurst, OnOff, Poisson
 from adapter_twin.workload.lengths import Empirical, Fixed, LengthDistribution, Lognormal
 from adapter_twin.workload.model import Adapter, Workload, lognormal
@@ -155,7 +155,7 @@ class WorkloadDocument(_Document):
     max_total_tokens: int | None = None
     arrivals: ArrivalsDocument = PoissonDocument(process="poisson")
 
-    def build(self, profile: Profile | None, duration_s: float) -> Workload:
+    def build(self, profile: AnyProfile | None, duration_s: float) -> Workload:
         """The workload for a profile, over the document's own duration or else `duration_s`.
 
         Raises:
@@ -168,7 +168,7 @@ class WorkloadDocument(_Document):
             **self._lengths(profile),
         )
 
-    def _lengths(self, profile: Profile | None) -> dict[str, Any]:
+    def _lengths(self, profile: AnyProfile | None) -> dict[str, Any]:
         """The bound on prompt and output together is the profile's only where both lengths are."""
         own = {
             "prompt": self.prompt and self.prompt.build(),
