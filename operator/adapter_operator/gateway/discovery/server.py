@@ -79,28 +79,38 @@ class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type
         inbox: asyncio.Queue[DeltaDiscoveryRequest | None],
         sent: Snapshot,
     ) -> AsyncIterator[DeltaDiscoveryResponse]:
-        receive = asyncio.create_task(inbox.get())
+        """What to send, request by request and snapshot by snapshot, until Envoy hangs up."""
+        received = asyncio.create_task(inbox.get())
         try:
             while True:
-                changed = asyncio.create_task(self._board.changed().wait())
-                if self._board.snapshot is not None and self._board.snapshot is not sent:
-                    changed.cancel()
-                    sent = self._board.snapshot
-                    for response in stream.update(sent):
+                newest = await self._news(received, sent)
+                if newest is not None:
+                    sent = newest
+                    for response in stream.update(newest):
                         yield response
                     continue
-                await asyncio.wait({receive, changed}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
-                if receive.done():
-                    request = receive.result()
-                    if request is None:
-                        return
-                    self._note(request)
-                    for response in stream.answer(request):
-                        yield response
-                    receive = asyncio.create_task(inbox.get())
+                request = received.result()
+                if request is None:
+                    return
+                self._note(request)
+                for response in stream.answer(request):
+                    yield response
+                received = asyncio.create_task(inbox.get())
         finally:
-            receive.cancel()
+            received.cancel()
+
+    async def _news(self, received: asyncio.Task[Any], sent: Snapshot) -> Snapshot | None:
+        """A snapshot newer than the one sent, as soon as there is one; None where a request came before."""
+        while True:
+            newest, changed = self._board.snapshot, asyncio.create_task(self._board.changed().wait())
+            try:
+                if newest is not None and newest is not sent:
+                    return newest
+                await asyncio.wait({received, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+            if received.done():
+                return None
 
     def _note(self, request: DeltaDiscoveryRequest) -> None:
         refused = refusal(request)

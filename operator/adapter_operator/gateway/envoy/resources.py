@@ -40,6 +40,7 @@ UPSTREAM_IDLE_S: Final = 4
 
 RETRIES: Final = 2
 EJECTION_S: Final = 10
+_NO_LIMIT: Final = 1 << 20
 _MESSAGES: Final = (header_mutation_pb2, http_protocol_options_pb2, previous_hosts_pb2)
 """Imported so that their messages are known where typed configurations are packed."""
 
@@ -92,7 +93,7 @@ def _models(host: VirtualHost) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
 @cache
 def _cluster_template(requests: int) -> Cluster:
     breaker = {
-        "max_connections": requests,
+        "max_connections": _NO_LIMIT,  # or requests would queue for one, instead of being refused
         "max_pending_requests": requests,
         "max_requests": requests,
         "max_retries": max(3, requests // 5),
