@@ -36,7 +36,11 @@ class TwinGroup(TyperGroup):
 app = typer.Typer(
     name="twin",
     cls=TwinGroup,
-    help="Simulate, calibrate and validate the digital twin.",
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+@app.callback()
+def twin() -> None:
+    """Simulate, calibrate and validate the digital twin."""

@@ -36,13 +36,13 @@ def run(
     trace_start: options.TraceStartOption = None,
     trace_speed: options.TraceSpeedOption = None,
     max_loras: Annotated[
-        int | None, typer.Option(min=1, help="Slots. [default: one for each adapter]")
+        int | None, typer.Option(min=1, help="Slots.", show_default="one for each adapter")
     ] = None,
     max_lora_rank: Annotated[
-        int | None, typer.Option(help="Rank that slots are padded to. [default: the adapters' largest]")
+        int | None, typer.Option(help="Rank that slots are padded to.", show_default="the adapters' largest")
     ] = None,
     max_cpu_loras: Annotated[
-        int | None, typer.Option(min=1, help="Adapters kept in host memory. [default: all]")
+        int | None, typer.Option(min=1, help="Adapters kept in host memory.", show_default="all")
     ] = None,
     duration: options.DurationOption = None,
     seed: options.SeedOption = 0,

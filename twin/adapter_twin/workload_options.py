@@ -26,7 +26,8 @@ AdaptersOption = Annotated[
     typer.Option(min=1, help="Number of adapters; with --trace, spread its requests over so many."),
 ]
 RatesOption = Annotated[
-    str | None, typer.Option(help="Requests/s, comma-separated; they cycle. [default: 0.1]", metavar="LIST")
+    str | None,
+    typer.Option(help="Requests/s, comma-separated; they cycle.", metavar="LIST", show_default="0.1"),
 ]
 TotalRateOption = Annotated[
     float | None, typer.Option(help="Requests/s of all adapters together, instead of --rates.")
@@ -36,28 +37,31 @@ ZipfOption = Annotated[
     typer.Option(help="Popularity of the k-th adapter falls as k^-EXPONENT.", metavar="EXPONENT"),
 ]
 RanksOption = Annotated[
-    str | None, typer.Option(help="LoRA ranks, comma-separated; they cycle. [default: 8]", metavar="LIST")
+    str | None,
+    typer.Option(help="LoRA ranks, comma-separated; they cycle.", metavar="LIST", show_default="8"),
 ]
 ArrivalsOption = Annotated[
     str | None,
     typer.Option(
         help="poisson, gamma:cv=2, on_off:on_s=60,off_s=240 or diurnal:amplitude=0.8,period_s=86400.",
         metavar="PROCESS",
+        show_default="poisson",
     ),
 ]
 PromptOption = Annotated[
     str | None,
     typer.Option(
-        help="fixed:tokens=250, lognormal:mean=200,sigma=1,maximum=2048 or empirical:values=10/20/20. "
-        "[default: the profile's]",
+        help="fixed:tokens=250, lognormal:mean=200,sigma=1,maximum=2048 or empirical:values=10/20/20.",
         metavar="LENGTHS",
+        show_default="the profile's",
     ),
 ]
 OutputOption = Annotated[
-    str | None, typer.Option(help="Likewise, of the outputs. [default: the profile's]", metavar="LENGTHS")
+    str | None,
+    typer.Option(help="Likewise, of the outputs.", metavar="LENGTHS", show_default="the profile's"),
 ]
 CorrelationOption = Annotated[
-    float | None, typer.Option(help="Of prompt and output lengths. [default: the profile's]")
+    float | None, typer.Option(help="Of prompt and output lengths.", show_default="the profile's")
 ]
 WorkloadOption = Annotated[Path | None, typer.Option(help="Workload file (YAML).", metavar="FILE")]
 TraceOption = Annotated[
@@ -75,7 +79,7 @@ TraceSpeedOption = Annotated[
 ]
 DurationOption = Annotated[
     float | None,
-    typer.Option(help="Seconds. [default: the file's or the trace's own, or 3600]", metavar="SECONDS"),
+    typer.Option(help="Seconds.", metavar="SECONDS", show_default="the file's or the trace's own, or 3600"),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and drawn adapters.")]
 
@@ -115,7 +119,9 @@ class WorkloadOptions:
     duration: float | None = None
     seed: int = 0
 
-    def simulated(self, profile: AnyProfile | None, on_rows: Callable[[int], None] | None = None) -> Simulated:
+    def simulated(
+        self, profile: AnyProfile | None, on_rows: Callable[[int], None] | None = None
+    ) -> Simulated:
         """Read or draw the requests.
 
         Args:
