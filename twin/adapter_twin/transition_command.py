@@ -63,12 +63,15 @@ def transition(
     ],
     after: Annotated[
         Path | None,
-        typer.Option("--to", help="The plan to roll out. [default: none, only failures]", metavar="PLAN"),
+        typer.Option(
+            "--to", help="The plan to roll out.", show_default="none, only failures", metavar="PLAN"
+        ),
     ] = None,
     workload: Annotated[
         Path | None,
         typer.Option(
-            help="Workload file (YAML) with all the plans' adapters. [default: the plans' own rates]",
+            help="Workload file (YAML) with all the plans' adapters.",
+            show_default="the plans' own rates",
             metavar="FILE",
         ),
     ] = None,
@@ -87,20 +90,22 @@ def transition(
     ] = None,
     duration: Annotated[
         float | None,
-        typer.Option(help="Seconds. [default: the workload file's, or 3600]", metavar="SECONDS"),
+        typer.Option(
+            help="Of the simulation.", show_default="the workload file's, or 3600", metavar="SECONDS"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and routing.")] = 0,
     image_s: Annotated[
-        float | None, typer.Option(min=0, help="To pull the image. [default: the profile's]")
+        float | None, typer.Option(min=0, help="To pull the image.", show_default="the profile's")
     ] = None,
     weights_s: Annotated[
-        float | None, typer.Option(min=0, help="To load the weights. [default: the profile's]")
+        float | None, typer.Option(min=0, help="To load the weights.", show_default="the profile's")
     ] = None,
     compile_s: Annotated[
-        float | None, typer.Option(min=0, help="To compile and capture graphs. [default: the profile's]")
+        float | None, typer.Option(min=0, help="To compile and capture graphs.", show_default="the profile's")
     ] = None,
     drain_timeout_s: Annotated[
-        float | None, typer.Option(min=0, help="How long a drain waits. [default: 300]")
+        float | None, typer.Option(min=0, help="How long a drain waits.", show_default="300")
     ] = None,
     served: Annotated[
         float, typer.Option(min=0, max=1, help="Fraction served in time below which an adapter starves.")
@@ -108,7 +113,10 @@ def transition(
     ttft_s: Annotated[float | None, typer.Option(help="Objective: mean time to first token.")] = None,
     itl_s: Annotated[float | None, typer.Option(help="Objective: mean inter-token latency.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the table over time.")] = 12,
-    threads: Annotated[int | None, typer.Option(min=1, help="[default: one for each processor]")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Engines simulated at once.", show_default="one for each processor"),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write everything here.", metavar="FILE")
     ] = None,

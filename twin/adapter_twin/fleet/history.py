@@ -51,8 +51,9 @@ class AdapterHistory:
     least_copies: NDArray[np.int64]
     """Fewest copies that got traffic at any moment of the bin."""
     ttft_mean_s: NDArray[np.float64]
-    """Over completed requests; NaN where there is none."""
+    """Over requests that a replica has; without a token at the end, what they have waited so far."""
     itl_mean_s: NDArray[np.float64]
+    """Over completed requests. Both are NaN where there is none."""
 
     @property
     def time_s(self) -> NDArray[np.float64]:
@@ -74,7 +75,7 @@ class AdapterHistory:
         return float(np.count_nonzero(self.starving(threshold)) * self.bin_s)
 
     def slow(self, *, ttft_s: float = np.inf, itl_s: float = np.inf) -> NDArray[np.bool_]:
-        """Whether a mean latency is above its objective; where nothing was completed nobody is slow."""
+        """Whether a mean latency is above its objective; where nothing was served nobody is slow."""
         return np.asarray((self.ttft_mean_s > ttft_s) | (self.itl_mean_s > itl_s))
 
     def slow_adapter_s(self, *, ttft_s: float = np.inf, itl_s: float = np.inf) -> float:
@@ -240,9 +241,11 @@ def _adapter_history(
         return np.bincount(cell[chosen], weights=own, minlength=bins * adapters).reshape(bins, adapters)
 
     every = np.ones(requests.count, dtype=np.bool_)
+    taken = np.isin(outcomes.fate, (Fate.WAITING, Fate.RUNNING, Fate.COMPLETED))
+    first_token_s = np.fmin(outcomes.first_token_s, workload.duration_s)
     completed = total(done)
     with np.errstate(invalid="ignore"):
-        ttft_mean_s = total(done, outcomes.first_token_s - requests.arrival_s) / completed
+        ttft_mean_s = total(taken, first_token_s - requests.arrival_s) / total(taken)
         itl_mean_s = total(done, decoding_s) / total(done, gaps)
         in_time = due & done & (outcomes.finish_s <= due_s)
     unavailable_s, least = _copies_over_time(copies_at_start, copies_changes, bin_s, bins)
