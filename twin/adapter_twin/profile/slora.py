@@ -78,7 +78,7 @@ class SloraValidity(_Frozen):
     """What the measurements covered; outside it predictions extrapolate."""
 
     adapters: tuple[int, int]
-    adapter_rank: tuple[int, int]
+    max_lora_rank: tuple[int, int] = Field(description="largest rank of the adapters")
     offered_rate_rps: tuple[float, float]
 
 

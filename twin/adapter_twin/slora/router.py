@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapter_twin.engine.compiling import kernel
+from adapter_twin.engine.state import COMPUTING
 
 if TYPE_CHECKING:
     from adapter_twin.slora.state import Server
@@ -36,6 +37,7 @@ def admit(e: Server) -> int:
             if admitted == 0:
                 s.retry = s.decoded + peak - room + 1
             break
+        e.requests[i].phase = COMPUTING
         s.first_waiting += 1
         tokens += e.requests[i].prompt
         admitted += 1
