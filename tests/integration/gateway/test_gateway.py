@@ -213,21 +213,29 @@ def test_an_adapter_without_a_ready_engine_is_told_so_and_when_to_come_back(tmp_
 
 
 def test_an_adapter_over_its_limit_is_refused_and_the_others_are_not(tmp_path: Path):
-    async def scenario():
-        async with engine("one") as one:
-            adapters = {"hot": (one.endpoint,), "cold": (one.endpoint,)}
-            async with gateway(table(one, adapters, limits=Limits(1)), tmp_path) as envoy:
-                one.hold = asyncio.Event()
-                first = asyncio.create_task(envoy.post({"model": "hot"}))
-                await envoy.until(lambda: _answered(one.requests))
-                refused = await asyncio.gather(*(envoy.post({"model": "hot"}) for _ in range(9)))
-                one.hold.set()
-                assert (await first).status == 200
-                assert {answer.status for answer in refused} == {503}
-                assert "too many requests in flight" in refused[0].json["error"]["message"]
-                assert (await envoy.post({"model": "cold"})).status == 200
+    async def scenario(one: Engine, envoy: Gateway):
+        one.hold = asyncio.Event()
+        first = asyncio.create_task(envoy.post({"model": "hot"}))
+        await envoy.until(lambda: _answered(one.requests))
+        refused = await asyncio.gather(*(envoy.post({"model": "hot"}) for _ in range(9)))
+        one.hold.set()
+        assert (await first).status == 200
+        assert {answer.status for answer in refused} == {503}
+        assert "too many requests in flight" in refused[0].json["error"]["message"]
+        assert (await envoy.post({"model": "cold"})).status == 200
 
-    asyncio.run(scenario())
+    async def run():
+        async with (
+            engine("one") as one,
+            gateway(_both_on(one), tmp_path) as envoy,
+        ):
+            await scenario(one, envoy)
+
+    asyncio.run(run())
+
+
+def _both_on(one: Engine) -> RoutingTable:
+    return table(one, {"hot": (one.endpoint,), "cold": (one.endpoint,)}, limits=Limits(1))
 
 
 async def _answered(requests: list) -> bool:
