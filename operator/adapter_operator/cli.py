@@ -35,6 +35,13 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class AnswerFormat(StrEnum):
+    """How the answer to a what-if is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 app = typer.Typer(
     name="adaptwin",
     cls=AdaptwinGroup,
@@ -97,6 +104,66 @@ def plan(
 
     options = PlanOptions(file, output.value, report, present, profile, seeds, horizon, wide)
     raise typer.Exit(run(options))
+
+
+@app.command(name="what-if")
+def what_if(
+    file: Annotated[
+        Path, typer.Option("--file", "-f", help="The AdapterDeployment, as YAML or JSON.", metavar="FILE")
+    ],
+    add: Annotated[int, typer.Option(min=0, help="So many adapters come.")] = 0,
+    rate: Annotated[str, typer.Option(help="Requests/s of each that comes: 0.1, 400m.")] = "0",
+    rank: Annotated[int | None, typer.Option(help="Their rank; the commonest there is by default.")] = None,
+    copies: Annotated[int, typer.Option(min=1, help="Replicas that must hold each of them.")] = 1,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(help="An adapter that goes, or a pattern such as 'tenant-*'; may be given often."),
+    ] = None,
+    scale_rates: Annotated[
+        float, typer.Option(help="Multiply the rates of all that stay, such as by 1.5.")
+    ] = 1.0,
+    present: Annotated[
+        Path | None,
+        typer.Option(help="The plan that runs now, as `adaptwin plan -o yaml` wrote it; placed anew if not."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Use this profile (a name or a file) instead of the one the spec names."),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Have the twin verify the plan after the change, which takes longer."),
+    ] = False,
+    output: Annotated[
+        AnswerFormat, typer.Option("--output", "-o", help="For people, or for machines.")
+    ] = AnswerFormat.TEXT,
+) -> None:
+    """Say whether other adapters or other rates would still fit, and what they would cost.
+
+    Needs no cluster and changes nothing.
+
+    Exit code 0: fits on the GPUs there are; 3: fits, but takes more GPUs; 1: does not fit within the limits,
+    or the twin rejects it; 2: bad input.
+    """
+    from adapter_operator.what_if_command import options_from, run  # noqa: PLC0415 - keeps --help quick
+
+    raise typer.Exit(
+        run(
+            options_from(
+                file=file,
+                present=present,
+                profile=profile,
+                output=output.value,
+                remove=tuple(remove or ()),
+                scale_rates=scale_rates,
+                add=add,
+                rate=rate,
+                rank=rank,
+                copies=copies,
+                verify=verify,
+            )
+        )
+    )
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,8 @@ from adapter_operator.planning.errors import PlanningError
 from adapter_operator.planning.verify import warm_up
 from adapter_operator.rendering import machine, text
 from adapter_operator.rendering.report import write_report
+from adapter_predictor.placement import FrontierPoint, frontier
+from adapter_predictor.predictor import Predictor
 from adapter_twin.profile import load_profile
 
 VERIFIED, REJECTED = 0, 1
@@ -56,28 +58,31 @@ class PlanOptions:
 def run(options: PlanOptions) -> int:
     """Plan, print, and give the exit code."""
     start = time.monotonic()
-    request = _request(options)
+    request = planning_request(options)
     read = time.monotonic()
-    with _progress() as tell:
+    with spinner() as tell:
         tell("compiling the twin, which the first run after a change takes a while for")
         warm_up(request.profile)
         compiled = time.monotonic()
-        decision = decide(request, verifier=TwinVerifier(threads=_processors()), progress=tell)
+        decision = decide(request, verifier=TwinVerifier(threads=processors()), progress=tell)
         before = {"read": read - start, "compile": compiled - read}
         decision = replace(decision, timings=before | dict(decision.timings))
+        tell("asking what more and fewer GPUs would carry")
+        decision, points = _with_frontier(request, decision)
         if options.report:
             tell("drawing the report")
-            decision = _with_report(options.report, request, decision)
-    _show(options, request, decision)
+            decision = _with_report(options.report, request, decision, points)
+    _show(options, request, decision, points)
     return VERIFIED if decision.applicable else REJECTED
 
 
-def _processors() -> int:
+def processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _request(options: PlanOptions) -> PlanningRequest:
+def planning_request(options: PlanOptions) -> PlanningRequest:
+    """What the command's file and options ask for."""
     deployment = load_adapter_deployment(options.file)
     request = request_from_spec(
         deployment,
@@ -101,30 +106,50 @@ def _horizon_s(duration: str) -> float:
     return parse_duration_s(duration)
 
 
-def _with_report(path: Path, request: PlanningRequest, decision: Decision) -> Decision:
+def _with_frontier(request: PlanningRequest, decision: Decision) -> tuple[Decision, Sequence[FrontierPoint]]:
+    """What somewhat fewer and more GPUs would carry, and how long asking took."""
+    if decision.plan is None:
+        return decision, ()
     start = time.monotonic()
-    write_report(path, request, decision)
+    points = frontier(
+        request.adapters,
+        Predictor.for_profile(request.profile),
+        request.objectives,
+        decision.plan,
+        tokens=request.tokens,
+    )
+    timings = {**decision.timings, "frontier": time.monotonic() - start}
+    return replace(decision, timings=timings), points
+
+
+def _with_report(
+    path: Path, request: PlanningRequest, decision: Decision, points: Sequence[FrontierPoint]
+) -> Decision:
+    start = time.monotonic()
+    write_report(path, request, decision, points)
     return replace(decision, timings={**decision.timings, "report": time.monotonic() - start})
 
 
-def _show(options: PlanOptions, request: PlanningRequest, decision: Decision) -> None:
+def _show(
+    options: PlanOptions, request: PlanningRequest, decision: Decision, points: Sequence[FrontierPoint]
+) -> None:
     if options.output == "json":
-        typer.echo(machine.to_json(decision))
+        typer.echo(machine.to_json(request, decision, points))
     elif options.output == "yaml":
-        typer.echo(machine.to_yaml(decision))
+        typer.echo(machine.to_yaml(request, decision, points))
     else:
-        text.render(_console(), request, decision, wide=options.wide)
+        text.render(output_console(), request, decision, points, wide=options.wide)
     if options.report:
         Console(stderr=True).print(f"report: {options.report}", highlight=False)
 
 
-def _console() -> Console:
+def output_console() -> Console:
     """The terminal as it is; a hundred columns where there is none."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def spinner() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr where that is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -2,28 +2,38 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import yaml
 
 from adapter_operator.planning.decision import Decision
+from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import ReplicaFigures, Verdict
+from adapter_predictor.placement import FrontierPoint
 from adapter_predictor.prediction import Prediction
 
 Document = dict[str, Any]
 
 
-def document(decision: Decision) -> Document:
-    """The decision as plain values; numbers that are not finite are null."""
+def document(request: PlanningRequest, decision: Decision, points: Sequence[FrontierPoint] = ()) -> Document:
+    """The decision as plain values; numbers that are not finite are null.
+
+    Args:
+        request: What was asked: adapters and their declared rates.
+        decision: What came of it.
+        points: GPUs against headroom.
+    """
     plan = decision.plan
     content = {
         "replicas": plan.replicas if plan else 0,
         "pools": [pool.model_dump() for pool in plan.pools] if plan else [],
         "assignment": plan.assignment if plan else {},
+        "adapters": [{"name": a.name, "rate": a.rate, "rank": a.rank} for a in request.adapters],
         "prediction": _prediction(decision.prediction),
         "lower_bound": asdict(decision.lower_bound) if decision.lower_bound else None,
+        "frontier": [asdict(point) for point in points],
         "verdict": _verdict(decision.verdict) | {"status": decision.status},
         "explanation": list(decision.explanation),
         "timings": dict(decision.timings),
@@ -32,14 +42,15 @@ def document(decision: Decision) -> Document:
     return finite
 
 
-def to_json(decision: Decision) -> str:
+def to_json(request: PlanningRequest, decision: Decision, points: Sequence[FrontierPoint] = ()) -> str:
     """The document as JSON."""
-    return json.dumps(document(decision), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(document(request, decision, points), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def to_yaml(decision: Decision) -> str:
+def to_yaml(request: PlanningRequest, decision: Decision, points: Sequence[FrontierPoint] = ()) -> str:
     """The document as YAML."""
-    return yaml.safe_dump(document(decision), sort_keys=False, allow_unicode=True, width=110).rstrip("\n")
+    content = document(request, decision, points)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110).rstrip("\n")
 
 
 def _prediction(by_replica: Mapping[str, Prediction]) -> Document:

@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from adapter_operator.planning.verdict import ReplicaFigures
 from adapter_operator.rendering.text import Served
+from adapter_predictor.placement import FrontierPoint
 from adapter_predictor.prediction import Prediction
 
 COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#14b8a6", "#eab308", "#64748b")
@@ -138,6 +139,30 @@ def _mark_too_large(
         for axis in axes:
             axis.axvspan(too_large[0], too_large[-1], color=FAILING, alpha=0.12, lw=0)
         axes[0].annotate("do not fit in memory", (too_large[-1], 0.5), fontsize=8, ha="right", color=FAILING)
+
+
+def frontier_curve(points: Sequence[FrontierPoint], chosen: int, demanded: float) -> str:
+    """By which part all rates may grow with each number of GPUs.
+
+    Args:
+        points: What is known.
+        chosen: GPUs of the plan.
+        demanded: Headroom that was asked for.
+    """
+    with _canvas(1, 1, 2.4, "frontier") as (axes, svg):
+        axis = axes[0][0]
+        carried = [(point.gpus, point.headroom) for point in points if point.headroom is not None]
+        axis.plot(*zip(*carried, strict=True), "o-", ms=4, color=COLOURS[0])
+        axis.axvline(chosen, color=COLOURS[1], ls=":", lw=1.2)
+        axis.axhline(demanded, color=FAILING, lw=0.9)
+        axis.annotate(
+            "demanded", (points[-1].gpus, demanded), fontsize=8, va="bottom", ha="right", color=FAILING
+        )
+        axis.set_xticks([point.gpus for point in points])
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axis.set(title="headroom (dotted: the plan)", xlabel="GPUs", ylim=(0, None))
+        axis.grid(visible=True)
+    return svg[0]
 
 
 def over_time(figures: Sequence[ReplicaFigures]) -> str:

@@ -1,6 +1,6 @@
 """A decision as one self-contained page with plots: no scripts, no network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from adapter_operator.planning.loads import demanded_loads
 from adapter_operator.rendering import words
 from adapter_operator.rendering.text import served_by
 from adapter_predictor.load import ReplicaLoad
+from adapter_predictor.placement import FrontierPoint
 from adapter_predictor.plan import Plan
 from adapter_predictor.prediction import Prediction
 from adapter_predictor.predictor import Predictor
@@ -25,7 +26,11 @@ CURVES = 3
 
 
 def write_report(
-    path: Path, request: PlanningRequest, decision: Decision, predictor: Predictor | None = None
+    path: Path,
+    request: PlanningRequest,
+    decision: Decision,
+    points: Sequence[FrontierPoint] = (),
+    predictor: Predictor | None = None,
 ) -> None:
     """Write the page.
 
@@ -33,15 +38,21 @@ def write_report(
         path: Where to.
         request: What was asked.
         decision: What came of it.
+        points: GPUs against headroom.
         predictor: Draws the curves; the profile's own where None.
     """
     try:
-        path.write_text(render_report(request, decision, predictor), encoding="utf-8")
+        path.write_text(render_report(request, decision, points, predictor), encoding="utf-8")
     except OSError as error:
         raise PlanningError(f"--report: {path} cannot be written: {error.strerror}") from error
 
 
-def render_report(request: PlanningRequest, decision: Decision, predictor: Predictor | None = None) -> str:
+def render_report(
+    request: PlanningRequest,
+    decision: Decision,
+    points: Sequence[FrontierPoint] = (),
+    predictor: Predictor | None = None,
+) -> str:
     """The page as text."""
     environment = Environment(
         loader=PackageLoader("adapter_operator.rendering"),
@@ -53,11 +64,20 @@ def render_report(request: PlanningRequest, decision: Decision, predictor: Predi
     environment.globals |= {"words": words, "version": __version__}
     template = environment.get_template("plan.html.j2")
     return template.render(
-        request=request, decision=decision, verdict=decision.verdict, **_parts(request, decision, predictor)
+        request=request,
+        decision=decision,
+        verdict=decision.verdict,
+        points=points,
+        **_parts(request, decision, points, predictor),
     )
 
 
-def _parts(request: PlanningRequest, decision: Decision, predictor: Predictor | None) -> Mapping[str, Any]:
+def _parts(
+    request: PlanningRequest,
+    decision: Decision,
+    points: Sequence[FrontierPoint],
+    predictor: Predictor | None,
+) -> Mapping[str, Any]:
     """What the template needs beyond request and decision."""
     if decision.plan is None:
         return {"plots": {}, "served": {}, "demanded": {}}
@@ -70,7 +90,10 @@ def _parts(request: PlanningRequest, decision: Decision, predictor: Predictor | 
         "demanded": demanded,
         "plots": {
             name: Markup(svg)  # noqa: S704 - made by matplotlib, which escapes names
-            for name, svg in _plots(request, decision, decision.plan, predictor, loads, demanded).items()
+            for name, svg in {
+                **_plots(request, decision, decision.plan, predictor, loads, demanded),
+                **_frontier_plot(request, decision.plan, points),
+            }.items()
         },
     }
 
@@ -94,6 +117,16 @@ def _plots(
     if any(one.timeline is not None for one in figures):
         drawn["time"] = plots.over_time(figures)
     return drawn
+
+
+def _frontier_plot(
+    request: PlanningRequest, plan: Plan, points: Sequence[FrontierPoint]
+) -> Mapping[str, str]:
+    """GPUs against headroom; nothing where fewer than two points are known."""
+    if sum(point.headroom is not None for point in points) < 2:
+        return {}
+    gpus = plan.gpus(request.profile.tensor_parallel_size)
+    return {"frontier": _plotting().frontier_curve(points, gpus, request.headroom)}
 
 
 def _slots_plot(

@@ -1,6 +1,6 @@
 """A decision as text that is readable at 100 columns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -14,6 +14,7 @@ from adapter_operator.planning.decision import Decision
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import ReplicaFigures, Verdict
 from adapter_operator.rendering import words
+from adapter_predictor.placement import FrontierPoint
 from adapter_predictor.plan import Plan
 from adapter_predictor.prediction import Prediction
 
@@ -38,16 +39,24 @@ class Served:
     rank: int
 
 
-def render(console: Console, request: PlanningRequest, decision: Decision, *, wide: bool = False) -> None:
+def render(
+    console: Console,
+    request: PlanningRequest,
+    decision: Decision,
+    points: Sequence[FrontierPoint] = (),
+    *,
+    wide: bool = False,
+) -> None:
     """Print the decision.
 
     Args:
         console: Where to.
         request: What was asked.
         decision: What came of it.
+        points: GPUs against headroom.
         wide: Name every adapter, not only the hottest.
     """
-    console.print(Group(*_sections(request, decision, wide)))
+    console.print(Group(*_sections(request, decision, points, wide)))
 
 
 def served_by(request: PlanningRequest, plan: Plan, replica: str) -> list[Served]:
@@ -60,7 +69,9 @@ def served_by(request: PlanningRequest, plan: Plan, replica: str) -> list[Served
     return sorted(served, key=lambda one: (-one.rate, one.name))
 
 
-def _sections(request: PlanningRequest, decision: Decision, wide: bool) -> Iterator[RenderableType]:
+def _sections(
+    request: PlanningRequest, decision: Decision, points: Sequence[FrontierPoint], wide: bool
+) -> Iterator[RenderableType]:
     yield _headline(request)
     yield Text()
     yield _verdict_line(decision)
@@ -78,6 +89,9 @@ def _sections(request: PlanningRequest, decision: Decision, wide: bool) -> Itera
     if decision.lower_bound:
         bound = decision.lower_bound
         yield from _section("Lower bound", _bullet(f"{words.count(bound.gpus, 'GPU')}: {bound.statement}"))
+    if decision.plan and points:
+        gpus = decision.plan.gpus(request.profile.tensor_parallel_size)
+        yield from _section("GPUs against headroom (predicted)", _frontier(points, gpus))
     yield from _section("Time", _timings(decision.timings))
 
 
@@ -199,6 +213,16 @@ def _worst(verdict: Verdict) -> Iterator[Text]:
         fails = verdict.envelope.fails_at
         until = f", not at {fails:.2f} times" if fails else "; more was not tried"
         yield Text(f"Holds at {verdict.envelope.rate_scale:.2f} times the declared rates{until}")
+
+
+def _frontier(points: Sequence[FrontierPoint], chosen: int) -> Table:
+    """By which part all rates may grow with each number of GPUs."""
+    table = _table("GPUs>", "headroom>", "")
+    for point in points:
+        mark = "the plan" if point.gpus == chosen else ""
+        style = "bold" if mark else ""
+        table.add_row(str(point.gpus), words.headroom(point.headroom), mark, style=style)
+    return table
 
 
 def _timings(timings: Mapping[str, float]) -> Text:

@@ -4,8 +4,9 @@ import math
 
 from adapter_operator.planning.wording import percent
 from adapter_operator.planning.wording import plural as count
+from adapter_predictor.placement.frontier import MOST_HEADROOM
 
-__all__ = ["NOTHING", "count", "hours", "percent", "rate", "seconds", "tokens_per_s"]
+__all__ = ["NOTHING", "count", "headroom", "hours", "percent", "rate", "seconds", "tokens_per_s"]
 
 NOTHING = "–"
 
@@ -38,3 +39,12 @@ def hours(value_s: float) -> str:
     if value_s >= 3600.0 and value_s % 3600.0 == 0.0:
         return f"{value_s / 3600.0:g} h"
     return f"{value_s / 60.0:g} min" if value_s >= 60.0 else f"{value_s:g} s"
+
+
+def headroom(part: float | None) -> str:
+    """Headroom: `23%`, rounded down; `none` where the declared rates are too high already."""
+    if part is None:
+        return "none"
+    if part >= MOST_HEADROOM - 0.01:
+        return f"over {MOST_HEADROOM - 0.01:.0%}"
+    return f"{math.floor(100.0 * part + 1e-9)}%"

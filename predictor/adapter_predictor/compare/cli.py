@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, subcommand_metavar="")
 def run(
     workloads: Annotated[
         str, typer.Option(help="Only these of the suite, comma-separated; `list` names them all.")

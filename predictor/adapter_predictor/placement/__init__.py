@@ -4,7 +4,19 @@ Pure: knows the predictor's answers, not how they came about, and nothing of Kub
 """
 
 from adapter_predictor.placement.demand import AdapterDemand, Limits, Objectives, TokenMeans
+from adapter_predictor.placement.frontier import FrontierPoint, frontier, plan_headroom
 from adapter_predictor.placement.place import place
 from adapter_predictor.placement.result import LowerBound, Placement
 
-__all__ = ["AdapterDemand", "Limits", "LowerBound", "Objectives", "Placement", "TokenMeans", "place"]
+__all__ = [
+    "AdapterDemand",
+    "FrontierPoint",
+    "Limits",
+    "LowerBound",
+    "Objectives",
+    "Placement",
+    "TokenMeans",
+    "frontier",
+    "place",
+    "plan_headroom",
+]

@@ -1,6 +1,6 @@
 """Placing adapters on the fewest GPUs: bound, search, repair of the present plan, plan, explanation."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -10,8 +10,9 @@ import numpy as np
 from adapter_predictor.deadline import Deadline
 from adapter_predictor.placement import wording
 from adapter_predictor.placement.bound import lower_bound
+from adapter_predictor.placement.contents import replicas_of
 from adapter_predictor.placement.demand import AdapterDemand, Limits, Objectives, TokenMeans, checked
-from adapter_predictor.placement.judge import Contents, Judge, Slots, smallest_rank
+from adapter_predictor.placement.judge import Contents, Judge, smallest_rank
 from adapter_predictor.placement.packing import Bin, spread
 from adapter_predictor.placement.repair import rebalanced, repaired
 from adapter_predictor.placement.result import LowerBound, Placement
@@ -180,20 +181,9 @@ def _placement(
     task: _Task, seats: Sequence[Seat], bound: LowerBound, *, feasible: bool, missing: int, why: str = ""
 ) -> Placement:
     plan = plan_of(seats, task.demands, task.present, task.engine)
-    replicas = list(_replicas(plan, task.demands))
+    replicas = list(replicas_of(plan, task.demands))
     predictions = dict(zip(plan.assignment, task.judge.forecast(replicas), strict=True))
     found = plan.gpus(task.gpus_each)
     bound = replace(bound, gpus=min(bound.gpus, found)) if feasible else bound
     told = wording.explanation(task.judge, plan, replicas, task.present)
     return Placement(plan, feasible, missing, predictions, (why, *told) if why else told, bound)
-
-
-def _replicas(plan: Plan, demands: Sequence[AdapterDemand]) -> Iterator[tuple[Contents, Slots]]:
-    """What each replica of the plan holds, and its slots, in the order of its assignment."""
-    by_name = {demand.name: demand for demand in demands}
-    for pool in plan.pools:
-        slots = Slots(pool.max_loras, pool.max_lora_rank)
-        for name in pool.replica_names():
-            shares = plan.assignment[name].items()
-            rates = np.array([by_name[adapter].rate * share for adapter, share in shares])
-            yield Contents(rates, slots.max_lora_rank), slots

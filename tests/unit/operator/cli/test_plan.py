@@ -11,8 +11,10 @@ FIELDS = {
     "replicas",
     "pools",
     "assignment",
+    "adapters",
     "prediction",
     "lower_bound",
+    "frontier",
     "verdict",
     "explanation",
     "timings",
@@ -31,6 +33,7 @@ def test_text_says_what_why_and_how_long(adaptwin, spec):
         "Seen in the digital twin",
         "Why",
         "Lower bound",
+        "GPUs against headroom",
         "Time",
     ):
         assert any(line.startswith(title) for line in lines), title
@@ -123,7 +126,7 @@ def test_the_report_is_one_well_formed_page_that_needs_no_network(adaptwin, spec
     assert parsed.open == []
     assert all(reference.startswith("#") for reference in parsed.references)
     assert "<script" not in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     for svg in page.split("<svg")[1:]:
         ET.fromstring("<svg" + svg.split("</svg>")[0] + "</svg>")
     assert "<b>returns</b>" not in page
