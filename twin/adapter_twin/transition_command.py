@@ -24,6 +24,7 @@ from adapter_twin.fleet import (
 from adapter_twin.fleet.document import FleetDocument, read_fleet
 from adapter_twin.fleet.figures import Objectives, document
 from adapter_twin.fleet.page import transition_page
+from adapter_twin.fleet.simulation import DEFAULT_PATIENCE_S
 from adapter_twin.fleet.terminal import print_comparison
 from adapter_twin.outputs import require_writable, write_text
 from adapter_twin.profile import Profile, load_profile
@@ -110,6 +111,9 @@ def transition(
     served: Annotated[
         float, typer.Option(min=0, max=1, help="Fraction served in time below which an adapter starves.")
     ] = 0.95,
+    patience_s: Annotated[
+        float, typer.Option(min=0, help="In time: at most so much later than its tokens take.")
+    ] = DEFAULT_PATIENCE_S,
     ttft_s: Annotated[float | None, typer.Option(help="Objective: mean time to first token.")] = None,
     itl_s: Annotated[float | None, typer.Option(help="Objective: mean inter-token latency.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the table over time.")] = 12,
@@ -149,7 +153,7 @@ def transition(
         seed=seed,
     )
     objectives = Objectives(served, ttft_s or float("inf"), itl_s or float("inf"))
-    comparison = _simulate(simulated, threads or _processors())
+    comparison = _simulate(simulated, patience_s, threads or _processors())
     _show(simulated, comparison, objectives, rows)
     _write(simulated, comparison, objectives, json_file, report)
 
@@ -192,7 +196,7 @@ def _workload(
     )
 
 
-def _simulate(simulated: Transition, threads: int) -> Comparison:
+def _simulate(simulated: Transition, patience_s: float, threads: int) -> Comparison:
     console = Console(stderr=True)
     with console.status("simulating") if console.is_terminal else nullcontext():
         return simulate_transition(
@@ -202,6 +206,7 @@ def _simulate(simulated: Transition, threads: int) -> Comparison:
             simulated.workload,
             seed=simulated.seed,
             mechanics=simulated.mechanics,
+            patience_s=patience_s,
             threads=threads,
         )
 

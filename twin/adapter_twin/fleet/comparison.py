@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapter_twin.fleet.model import Rollout
-from adapter_twin.fleet.simulation import DEFAULT_BINS, FleetSimulation
+from adapter_twin.fleet.simulation import DEFAULT_BINS, DEFAULT_PATIENCE_S, FleetSimulation
 from adapter_twin.workload.generation import generate
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def simulate_transition(
     seed: int,
     mechanics: Mechanics | None = None,
     bins: int = DEFAULT_BINS,
+    patience_s: float = DEFAULT_PATIENCE_S,
     threads: int = 1,
 ) -> Comparison:
     """Make the changes, and compare with a fleet that stays; failures happen to both.
@@ -67,4 +68,5 @@ def simulate_transition(
     )
     with ThreadPoolExecutor(max_workers=min(2, threads)) as pool:
         list(pool.map(lambda simulation: simulation.run(max(1, threads // 2)), (transition, staying)))
-    return Comparison(transition.report(bins, staying.pace_s), staying.report(bins, staying.pace_s))
+    pace_s = staying.pace_s
+    return Comparison(*(one.report(bins, pace_s, patience_s) for one in (transition, staying)))

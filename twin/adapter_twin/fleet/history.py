@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from adapter_twin.report import Report
     from adapter_twin.workload.model import Requests, Workload
 
-DEFAULT_PATIENCE_S = 30.0
-"""How much longer than its tokens take a request may be on its way and still count as served in time."""
-
 
 @dataclass(frozen=True, eq=False)
 class AdapterHistory:
@@ -160,7 +157,7 @@ def summarize(
     initial_replicas: int,
     bins: int,
     pace_s: float,
-    patience_s: float = DEFAULT_PATIENCE_S,
+    patience_s: float,
 ) -> TransitionReport:
     """The report of a simulation that has come to its end.
 
@@ -170,7 +167,7 @@ def summarize(
         initial_replicas: at the start.
         bins: of the time series.
         pace_s: time per token at which requests are due.
-        patience_s: added to it.
+        patience_s: that requests have beyond that.
     """
     traffic, events, outcomes = world.traffic, tuple(world.events), outcomes_of(world)
     return TransitionReport(

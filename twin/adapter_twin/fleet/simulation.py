@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from adapter_twin.workload.model import Requests, Workload
 
 DEFAULT_BINS = 60
+DEFAULT_PATIENCE_S = 60.0
+"""How much longer than its tokens take a request may be on its way and still count as served in time."""
 
 
 def simulate_fleet(
@@ -46,6 +48,7 @@ def simulate_fleet(
     changes: Sequence[FleetChange] = (),
     mechanics: Mechanics | None = None,
     bins: int = DEFAULT_BINS,
+    patience_s: float = DEFAULT_PATIENCE_S,
     threads: int = 1,
 ) -> TransitionReport:
     """Serve a workload with a fleet to which changes happen.
@@ -62,6 +65,7 @@ def simulate_fleet(
         changes: rollouts and failures, in any order.
         mechanics: how long things take; None: the profile's start-up times, and defaults.
         bins: length of the time series.
+        patience_s: within which a request counts as served in time, beyond what its tokens take.
         threads: engines that are advanced at once where they do not depend on one another.
 
     Raises:
@@ -72,7 +76,7 @@ def simulate_fleet(
     requests = generate(workload, seed)
     simulation = FleetSimulation(profile, fleet, workload, requests, seed, changes, mechanics)
     simulation.run(threads)
-    return simulation.report(bins, simulation.pace_s)
+    return simulation.report(bins, simulation.pace_s, patience_s)
 
 
 class FleetSimulation:
@@ -137,9 +141,10 @@ class FleetSimulation:
         """Mean time between tokens, after the run."""
         return outcomes_of(self._world).pace_s
 
-    def report(self, bins: int, pace_s: float) -> TransitionReport:
+    def report(self, bins: int, pace_s: float, patience_s: float) -> TransitionReport:
         """After the run; `pace_s` is the time per token at which requests are due."""
-        return summarize(self._world, self._workload, len(self._initial.replicas), bins, pace_s)
+        replicas = len(self._initial.replicas)
+        return summarize(self._world, self._workload, replicas, bins, pace_s, patience_s)
 
     # --- rollouts
 
