@@ -1,5 +1,6 @@
 """Errors of profiles that are derived from one another instead of calibrated."""
 
+import sys
 from itertools import permutations
 from pathlib import Path
 
@@ -8,27 +9,28 @@ from adapter_twin.profile import available_profiles, load_profile
 from adapter_twin.profile.derivation import derive_profile
 from adapter_twin.validation.memory import score_memory
 from adapter_twin.validation.runs import predict_runs
-from adapter_twin.validation.scores import score
+from adapter_twin.validation.scores import compare, score, score_by_regime
 
 FOLDER = MeasurementFolder(Path(__file__).parents[1] / "data" / "measurements")
-EVERY = 6
+FIGURES = ("throughput", "ITL", "TPOT", "TTFT")
 
 
 def main() -> None:
-    """Derive each shipped profile's model from each other one, and score it on the model's own runs."""
+    """Derive each shipped profile's model from each other one, and score it on every n-th of its own runs."""
+    every = int(sys.argv[1]) if len(sys.argv) > 1 else 6
     for source, target in permutations(map(load_profile, available_profiles()), 2):
         derived = derive_profile(source, model=target.model)
-        runs = FOLDER.runs(target.model.name)[::EVERY]
-        scores = score(runs, list(predict_runs(runs, derived)))
+        runs = FOLDER.runs(target.model.name)[::every]
+        comparisons = compare(runs, list(predict_runs(runs, derived)))
         memory = score_memory(derived, FOLDER.kv_capacity(target.model.name))
-        figures = ", ".join(
-            f"{name} {scores.smape[name]['all']:.1f} ({scores.bias[name]['all']:+.0f}%)"
-            for name in ("throughput", "ITL", "TTFT")
-        )
-        print(f"{target.model.name} from {source.model.name}: {figures}")
+        print(f"{target.model.name} from {source.model.name}:")
+        for name, scores in {**score_by_regime(comparisons), "all": score(comparisons)}.items():
+            errors = ", ".join(f"{f} {scores.smape[f]:.1f} ({scores.bias[f]:+.0f}%)" for f in FIGURES)
+            print(f"  {name:12} {scores.ok:3} runs: {errors}")
         print(
-            f"  starvation F1 {scores.starvation_macro_f1:.3f}, memory verdicts {memory.oom_accuracy:.0%} "
-            f"right, KV capacity within {memory.worst_percent:.2f}%"
+            f"  starvation F1 {score(comparisons).starvation_macro_f1:.3f}, memory verdicts "
+            f"{memory.oom_accuracy:.0%} right, KV capacity within {memory.worst_percent:.2f}%",
+            flush=True,
         )
 
 

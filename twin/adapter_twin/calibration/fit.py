@@ -88,14 +88,24 @@ class Objective:
         return np.full(start.size, self.settings.ridge * np.sqrt(residuals) / 10.0)
 
 
-def fit_closed_loop(profile: Profile, objective: ClosedLoop, progress: Progress) -> Profile:
-    """The profile with step time and lengths fitted; never worse than the one it began with."""
+def fit_closed_loop(
+    profile: Profile, objective: ClosedLoop, progress: Progress, *, slopes: _Vector | None = None
+) -> Profile:
+    """The profile with step time and lengths fitted; never worse than the one it began with.
+
+    Args:
+        profile: where to begin.
+        objective: what to minimise.
+        progress: told what is being done.
+        slopes: the Jacobian at the start, if it is known; all iterations then go by it, which is enough
+            near an optimum and saves nearly all the work.
+    """
     start = vector_of(profile, objective.parameters)
     values, residuals = start, objective.residuals(profile)
     for iteration in range(objective.settings.iterations):
         share = iteration / objective.settings.iterations
         progress(f"iteration {iteration + 1}: loss {_loss(residuals):.2f}", share)
-        jacobian = jacobian_at(profile, objective, values, residuals)
+        jacobian = jacobian_at(profile, objective, values, residuals) if slopes is None else slopes
         values, residuals, moved = _step(profile, objective, start, values, residuals, jacobian)
         if not moved:
             break

@@ -48,6 +48,7 @@ FRONT_END = (
     Parameter("request_s", 5e-3),
     Parameter("render_per_label_set_s", 1e-5),
     Parameter("render_per_name_s", 5e-7),
+    Parameter("tokenizer_s", 0.1),
 )
 LENGTHS = (
     Parameter("prompt.sigma", 0.3, 0.5, 2.0),

@@ -32,6 +32,10 @@ class MeasurementFolder:
                 f"or {ENVIRONMENT_VARIABLE}"
             )
 
+    def run_tables(self) -> list[Path]:
+        """The tables of measured runs, of whatever engine."""
+        return [self.path / name for name in ("runs.csv", "slora_runs.csv") if (self.path / name).exists()]
+
     def runs(self, model: str) -> list[Run]:
         """The runs of one model, in the table's order."""
         return [row for row in read_runs(self.path / "runs.csv") if row.model == model]

@@ -1,8 +1,8 @@
 """Simulating measured runs: the same adapters, slots and arrivals, in the twin."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
 
@@ -20,7 +20,8 @@ from adapter_twin.replica import ReplicaConfig, simulate_replica
 from adapter_twin.report import Report, Status
 from adapter_twin.workload import Adapter, Requests, Workload, generate, generate_lengths
 
-ArrivalSource = Literal["measured", "fresh"]
+ArrivalSource = Literal["client-seed0", "fresh"]
+"""As the measured client drew them, or new ones."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Prediction:
             report.kv_usage_mean,
         )
 
+    @classmethod
+    def mean(cls, predictions: Sequence["Prediction"]) -> "Prediction":
+        """Figure by figure; out of memory, which no seed changes, stays so."""
+        if len(predictions) == 1 or predictions[0].status == "oom":
+            return predictions[0]
+        names = [field.name for field in fields(cls)[1:]]
+        return cls("ok", *(float(np.mean([getattr(one, name) for one in predictions])) for name in names))
+
 
 def adapters_of(run: Run) -> tuple[Adapter, ...]:
     """The adapters of a measured run, rates and ranks cycling."""
@@ -70,7 +79,9 @@ def requests_of(run: Run, profile: Profile, source: ArrivalSource, seed: int) ->
     return Requests(arrival_s=arrival_s, prompt_tokens=prompt, output_tokens=output, adapter=adapter)
 
 
-def predict_run(run: Run, profile: Profile, source: ArrivalSource = "measured", seed: int = 0) -> Prediction:
+def predict_run(
+    run: Run, profile: Profile, source: ArrivalSource = "client-seed0", seed: int = 0
+) -> Prediction:
     """Simulate one measured run."""
     config = ReplicaConfig(
         max_loras=run.max_loras, max_lora_rank=run.max_lora_rank, scrape_interval_s=MEASURED_SCRAPE_INTERVAL_S
@@ -85,12 +96,16 @@ def predict_run(run: Run, profile: Profile, source: ArrivalSource = "measured", 
 def predict_runs(
     runs: Sequence[Run],
     profile: Profile,
-    source: ArrivalSource = "measured",
+    source: ArrivalSource = "client-seed0",
     seed: int = 0,
     threads: int = 1,
+    draws: int = 1,
 ) -> Iterator[Prediction]:
-    """Simulate runs in order, in threads: the engine holds no lock."""
-    predict = partial(predict_run, profile=profile, source=source, seed=seed)
+    """Simulate runs in order, in threads: the engine holds no lock.
+
+    With several draws, each run is simulated with as many seeds from `seed` on, and the mean is predicted.
+    """
+    predict = partial(_predict_mean, profile=profile, source=source, seeds=range(seed, seed + draws))
     if threads == 1:
         yield from map(predict, runs)
         return
@@ -98,6 +113,5 @@ def predict_runs(
         yield from pool.map(predict, runs)
 
 
-def column(predictions: Iterable[Prediction], name: str) -> np.ndarray:
-    """One figure of all predictions, shape (n,)."""
-    return np.array([getattr(prediction, name) for prediction in predictions], float)
+def _predict_mean(run: Run, profile: Profile, source: ArrivalSource, seeds: range) -> Prediction:
+    return Prediction.mean([predict_run(run, profile, source, seed) for seed in seeds])

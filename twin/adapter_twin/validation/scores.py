@@ -1,99 +1,199 @@
-"""Scores of predictions against measured runs, in total and by regime."""
+"""Scores of predictions against measured runs: over all of them, by model, by regime."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 
 from adapter_twin.measurements.measures import (
     REGIMES,
     STARVATION_THRESHOLD,
+    Regime,
     macro_f1,
     regime,
     smape,
 )
-from adapter_twin.measurements.tables import Run, pooled_tokens_per_request
-from adapter_twin.validation.runs import Prediction, column
+from adapter_twin.measurements.tables import MeasuredRun, pooled_tokens_per_request
 
-_FIGURES: dict[str, tuple[str, Callable[[Run], float]]] = {
-    "throughput": ("throughput", lambda run: run.throughput),
-    "ITL": ("itl_s", lambda run: (run.itl_mean_ms or np.nan) / 1e3),
-    "TPOT": ("tpot_s", lambda run: (run.tpot_mean_ms or np.nan) / 1e3),
-    "TTFT": ("ttft_s", lambda run: (run.ttft_mean_ms or np.nan) / 1e3),
-    "batch size": ("running_mean", lambda run: run.running_mean or 0.0),
-    "KV use": ("kv_usage_mean", lambda run: run.kv_usage_mean or 0.0),
+_NAN = float("nan")
+
+
+class Predicted(Protocol):
+    """What a twin says of a measured run. Times in seconds."""
+
+    @property
+    def status(self) -> Literal["ok", "oom"]:
+        """Whether the server starts."""
+
+    @property
+    def throughput(self) -> float:
+        """Tokens of finished requests per second."""
+
+    @property
+    def itl_s(self) -> float:
+        """Mean gap between streamed chunks."""
+
+    @property
+    def tpot_s(self) -> float:
+        """Mean time per output token."""
+
+    @property
+    def ttft_s(self) -> float:
+        """Mean time to the first token."""
+
+    @property
+    def running_mean(self) -> float:
+        """Mean batch size."""
+
+    @property
+    def kv_usage_mean(self) -> float:
+        """Mean part of the KV cache in use."""
+
+
+@dataclass(frozen=True)
+class _Figure:
+    measured: Callable[[MeasuredRun], float]
+    predicted: Callable[[Predicted], float]
+
+
+def _seconds(milliseconds: float | None) -> float:
+    return _NAN if milliseconds is None else milliseconds / 1e3
+
+
+def _known(value: float | None) -> float:
+    return _NAN if value is None else value
+
+
+_FIGURES = {
+    "throughput": _Figure(lambda run: run.throughput, lambda said: said.throughput),
+    "ITL": _Figure(lambda run: _seconds(run.itl_mean_ms), lambda said: said.itl_s),
+    "TPOT": _Figure(lambda run: _seconds(run.tpot_mean_ms), lambda said: said.tpot_s),
+    "TTFT": _Figure(lambda run: _seconds(run.ttft_mean_ms), lambda said: said.ttft_s),
+    "batch size": _Figure(lambda run: _known(run.batch_size), lambda said: said.running_mean),
+    "KV use": _Figure(lambda run: _known(run.kv_usage_mean), lambda said: said.kv_usage_mean),
 }
 FIGURES = tuple(_FIGURES)
 
 
+def measured_figure(run: MeasuredRun, figure: str) -> float:
+    """What was measured, in the unit of the predictions; NaN where it was not."""
+    return _FIGURES[figure].measured(run)
+
+
+def predicted_figure(prediction: Predicted, figure: str) -> float:
+    """What was predicted."""
+    return float(_FIGURES[figure].predicted(prediction))
+
+
 @dataclass(frozen=True)
 class Scores:
-    """Errors of a profile over measured runs of one model."""
+    """Errors over a group of measured runs; NaN where the group has nothing to compare."""
 
-    rows: dict[str, int]
-    """Rows by regime, and under `all`."""
-    smape: dict[str, dict[str, float]]
-    """SMAPE (0–100) by figure and regime (or `all`)."""
-    bias: dict[str, dict[str, float]]
-    """Median of predicted / measured − 1, in percent, by figure and regime."""
+    rows: int
+    ok: int
+    oom: int
+    smape: dict[str, float]
+    """SMAPE (0-100) by figure, over `ok` rows for which the figure was measured."""
+    bias: dict[str, float]
+    """Median of predicted / measured - 1, in percent, by figure."""
     starvation_macro_f1: float
     oom_accuracy: float
 
 
-def score(runs: Sequence[Run], predictions: Sequence[Prediction]) -> Scores:
-    """Scores of predictions, one per run in the same order.
+@dataclass(frozen=True)
+class Comparison:
+    """A measured run, what was predicted of it, and what an ideal server would have served."""
 
-    An `ok` row that is predicted out of memory counts an error of 100 in every figure.
+    run: MeasuredRun
+    prediction: Predicted
+    ideal_throughput: float
+    """NaN where no run of the model was measured `ok`."""
+
+    @property
+    def ok(self) -> bool:
+        """The server was measured to start."""
+        return self.run.status == "ok"
+
+    @property
+    def regime(self) -> Regime | None:
+        """By measured throughput; a server that did not start has none."""
+        return regime(self.run.throughput, self.ideal_throughput) if self.ok else None
+
+
+def compare(runs: Sequence[MeasuredRun], predictions: Sequence[Predicted]) -> list[Comparison]:
+    """Pairs, in order, with ideal throughputs by the model's pooled tokens per request in these runs."""
+    tokens = {
+        model: pooled_tokens_per_request(own) if any(run.status == "ok" for run in own) else _NAN
+        for model, own in by_model(runs).items()
+    }
+    return [
+        Comparison(run, prediction, run.offered_rate_rps * tokens[run.model])
+        for run, prediction in zip(runs, predictions, strict=True)
+    ]
+
+
+def by_model(runs: Sequence[MeasuredRun]) -> dict[str, list[MeasuredRun]]:
+    """Runs grouped by model, in order of appearance."""
+    groups: dict[str, list[MeasuredRun]] = {}
+    for run in runs:
+        groups.setdefault(run.model, []).append(run)
+    return groups
+
+
+def score(comparisons: Sequence[Comparison]) -> Scores:
+    """Scores of a group.
+
+    An `ok` row that is predicted out of memory, or without a finite number, counts an error of 100; it
+    counts as starving, too.
     """
-    ok = [i for i, run in enumerate(runs) if run.status == "ok"]
-    ideal = _ideal_throughput(runs, ok)
-    measured = np.array([runs[i].throughput for i in ok])
-    predicted = np.nan_to_num(column([predictions[i] for i in ok], "throughput"))
-    regimes = np.array([regime(m, i) for m, i in zip(measured, ideal, strict=True)])
-    masks = {"all": np.ones(len(ok), bool)} | {name: regimes == name for name in REGIMES}
-    errors, bias = _errors([runs[i] for i in ok], [predictions[i] for i in ok], masks)
-    same = [run.status == prediction.status for run, prediction in zip(runs, predictions, strict=True)]
+    ok = [item for item in comparisons if item.ok]
+    right = [item.run.status == item.prediction.status for item in comparisons]
     return Scores(
-        rows={name: int(mask.sum()) for name, mask in masks.items()},
-        smape=errors,
-        bias=bias,
-        starvation_macro_f1=macro_f1(
-            list(predicted < STARVATION_THRESHOLD * ideal), list(measured < STARVATION_THRESHOLD * ideal)
-        ),
-        oom_accuracy=float(np.mean(same)),
+        rows=len(comparisons),
+        ok=len(ok),
+        oom=len(comparisons) - len(ok),
+        smape={figure: smape(*_pairs(ok, figure)) for figure in FIGURES},
+        bias={figure: _median_bias_percent(*_pairs(ok, figure)) for figure in FIGURES},
+        starvation_macro_f1=_starvation_macro_f1(ok),
+        oom_accuracy=float(np.mean(right)) if right else _NAN,
     )
 
 
-def measured_figure(run: Run, figure: str) -> float:
-    """What was measured, in the unit of the predictions."""
-    return _FIGURES[figure][1](run)
+def score_by_model(comparisons: Sequence[Comparison]) -> dict[str, Scores]:
+    """Scores of each model's runs."""
+    models = dict.fromkeys(item.run.model for item in comparisons)
+    return {model: score([item for item in comparisons if item.run.model == model]) for model in models}
 
 
-def predicted_figure(prediction: Prediction, figure: str) -> float:
-    """What was predicted."""
-    return float(getattr(prediction, _FIGURES[figure][0]))
+def score_by_regime(comparisons: Sequence[Comparison]) -> dict[Regime, Scores]:
+    """Scores of the `ok` runs of each regime."""
+    return {name: score([item for item in comparisons if item.regime == name]) for name in REGIMES}
 
 
-def _ideal_throughput(runs: Sequence[Run], ok: Sequence[int]) -> np.ndarray:
-    tokens = pooled_tokens_per_request(runs)
-    return np.array([runs[i].offered_rate_rps * tokens for i in ok])
+def _pairs(ok: Sequence[Comparison], figure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and measured values where something was measured; not finite where nothing is predicted."""
+    measured = np.array([measured_figure(item.run, figure) for item in ok], float)
+    predicted = np.array(
+        [
+            predicted_figure(item.prediction, figure) if item.prediction.status == "ok" else _NAN
+            for item in ok
+        ],
+        float,
+    )
+    known = np.isfinite(measured)
+    return predicted[known], measured[known]
 
 
-def _errors(
-    runs: Sequence[Run], predictions: Sequence[Prediction], masks: dict[str, np.ndarray]
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    errors: dict[str, dict[str, float]] = {}
-    bias: dict[str, dict[str, float]] = {}
-    for figure in FIGURES:
-        m = np.array([measured_figure(run, figure) for run in runs])
-        p = np.array([predicted_figure(prediction, figure) for prediction in predictions])
-        errors[figure] = {name: smape(p[mask], m[mask]) for name, mask in masks.items()}
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = p / m - 1.0
-        bias[figure] = {name: _median_percent(ratio[mask]) for name, mask in masks.items()}
-    return errors, bias
+def _median_bias_percent(predicted: np.ndarray, measured: np.ndarray) -> float:
+    usable = np.isfinite(predicted) & (measured > 0.0)
+    return float(100.0 * np.median(predicted[usable] / measured[usable] - 1.0)) if usable.any() else _NAN
 
 
-def _median_percent(ratio: np.ndarray) -> float:
-    finite = ratio[np.isfinite(ratio)]
-    return float(100.0 * np.median(finite)) if finite.size else float("nan")
+def _starvation_macro_f1(ok: Sequence[Comparison]) -> float:
+    if not ok:
+        return _NAN
+    limit = np.array([STARVATION_THRESHOLD * item.ideal_throughput for item in ok])
+    predicted = np.nan_to_num(np.array([item.prediction.throughput for item in ok]))
+    measured = np.array([item.run.throughput for item in ok])
+    return macro_f1(list(predicted < limit), list(measured < limit))
