@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from adapter_twin.calibration.bench_serve import read_bench_results
+from adapter_twin.calibration.cli import calibrate
 from adapter_twin.calibration.dummy_adapter import write_adapter
 from adapter_twin.calibration.plan import plan_runs
 from adapter_twin.calibration.plan_script import plan_script
-from adapter_twin.cli import app
 from adapter_twin.errors import AdaptwinError, MeasurementError
 from adapter_twin.profile import load_profile
 
 LLAMA = "llama-3.1-8b-instruct-h100-64gb"
+app = typer.Typer(add_completion=False)
+app.command()(calibrate)
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +154,8 @@ def test_each_server_is_warmed_up_before_its_runs_and_the_adapters_are_there(pla
             assert kinds[place + 1] is False
             assert kinds[place + 2] is True
     for rank in {server.max_lora_rank for server in plan.servers if server.max_loras}:
-        config = json.loads(
-            (folder / f"adapters/rank-{rank}/adapter_config.json").read_text(encoding="utf-8")
-        )
-        assert config["r"] == rank
+        config = folder / f"adapters/rank-{rank}/adapter_config.json"
+        assert json.loads(config.read_text(encoding="utf-8"))["r"] == rank
 
 
 def test_without_a_name_the_script_asks_for_the_model(plan):
@@ -187,7 +188,7 @@ def test_a_dummy_adapter_is_one_that_peft_would_write(tmp_path):
 
 def test_the_command_prints_a_script_that_is_valid_shell(tmp_path):
     arguments = ["--plan", "--slots", "8", "--ranks", "8", "--runs", "3", "--gpu", "A100-40GB"]
-    done = CliRunner().invoke(app, ["calibrate", LLAMA, *arguments])
+    done = CliRunner().invoke(app, [LLAMA, *arguments])
     assert done.exit_code == 0, done.output
     checked = subprocess.run(["bash", "-n"], input=done.stdout, text=True, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
@@ -199,10 +200,8 @@ def test_the_command_rehearses_calibrates_and_writes_the_profile(tmp_path):
     rehearsed, mine = tmp_path / "rehearsed", tmp_path / "mine.json"
     options = ["--slots", "8", "--ranks", "8", "--runs", "5"]
     arguments = ["--plan", *options, "--rehearse", str(rehearsed), "-o", str(tmp_path / "plan.sh")]
-    assert CliRunner().invoke(app, ["calibrate", LLAMA, *arguments]).exit_code == 0
-    done = CliRunner().invoke(
-        app, ["calibrate", LLAMA, "--results", str(rehearsed), "-o", str(mine), "--iterations", "1"]
-    )
+    assert CliRunner().invoke(app, [LLAMA, *arguments]).exit_code == 0
+    done = CliRunner().invoke(app, [LLAMA, "--results", str(rehearsed), "-o", str(mine), "--iterations", "1"])
     assert done.exit_code == 0, done.output
     assert "What the data identify" in done.stdout
     assert load_profile(mine).fit.source == "vllm bench serve, 5 runs"
@@ -219,6 +218,14 @@ def test_the_command_rehearses_calibrates_and_writes_the_profile(tmp_path):
     ],
 )
 def test_what_the_command_cannot_do_is_an_error(arguments, message):
-    done = CliRunner().invoke(app, ["calibrate", LLAMA, *arguments])
+    done = CliRunner().invoke(app, [LLAMA, *arguments])
     assert isinstance(done.exception, AdaptwinError)
     assert message in str(done.exception)
+
+
+def test_a_profile_of_s_lora_is_fitted_to_its_own_table_only(tmp_path):
+    done = CliRunner().invoke(app, ["llama-2-7b-slora-h100-64gb", "--plan"])
+    assert "for profiles of vLLM only" in str(done.exception)
+    missing = ["--measurements", str(tmp_path), "-o", str(tmp_path / "mine.json")]
+    done = CliRunner().invoke(app, ["llama-2-7b-slora-h100-64gb", *missing])
+    assert "slora_runs.csv" in str(done.exception)

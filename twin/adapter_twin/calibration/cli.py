@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import progress as rich_progress
@@ -19,11 +19,15 @@ from adapter_twin.calibration.rehearsal import rehearse
 from adapter_twin.calibration.rendering import print_bench, print_identifiability, print_plan
 from adapter_twin.errors import AdaptwinError
 from adapter_twin.measurements.folder import DEFAULT_FOLDER, ENVIRONMENT_VARIABLE, MeasurementFolder
+from adapter_twin.measurements.tables import read_slora_runs
 from adapter_twin.outputs import require_writable, write_text
-from adapter_twin.profile import Profile, load_profile, profile_json
+from adapter_twin.profile import Profile, SloraProfile, profile_json
 from adapter_twin.profile.derivation import derive_profile
 from adapter_twin.profile.hardware import load_gpu
+from adapter_twin.profile.store import AnyProfile, load_any_profile
+from adapter_twin.slora.calibration import calibrate_slora
 
+_PLANNING: dict[str, Any] = {"rich_help_panel": "Planning runs"}
 _SLOTS, _RANKS = (",".join(map(str, values)) for values in (DEFAULT_SLOTS, DEFAULT_RANKS))
 
 
@@ -42,45 +46,62 @@ def calibrate(
     every: Annotated[int, typer.Option(min=1, help="Tables: fit on every n-th run; scored on all.")] = 4,
     threads: Annotated[int, typer.Option(min=1, help="Runs simulated at the same time.")] = 2,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print the vLLM runs to make on your GPU, as a shell script.")
+        bool,
+        typer.Option("--plan", help="Print the runs to make on your GPU, as a shell script.", **_PLANNING),
     ] = False,
     gpu: Annotated[str | None, typer.Option(help="Derive the start for this GPU first.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Plan: what `vllm serve` is given. [default: $MODEL at run time]")
+        str | None,
+        typer.Option(help="What `vllm serve` is given.", show_default="$MODEL at run time", **_PLANNING),
     ] = None,
-    slots: Annotated[str, typer.Option(help="Plan: max_loras to cover.")] = _SLOTS,
-    ranks: Annotated[str, typer.Option(help="Plan: max_lora_rank to cover.")] = _RANKS,
-    runs: Annotated[int, typer.Option(min=3, help="Plan: no more runs than this.")] = MOST_RUNS,
+    slots: Annotated[str, typer.Option(help="Numbers of slots to cover.", **_PLANNING)] = _SLOTS,
+    ranks: Annotated[str, typer.Option(help="Padded ranks to cover.", **_PLANNING)] = _RANKS,
+    runs: Annotated[int, typer.Option(min=3, help="No more runs than this.", **_PLANNING)] = MOST_RUNS,
     rehearsal: Annotated[
         Path | None,
-        typer.Option("--rehearse", help="Plan: let the twin make the runs, and write result files here."),
+        typer.Option("--rehearse", help="Let the twin make the runs; result files go here.", **_PLANNING),
     ] = None,
 ) -> None:
     """Fit a profile to measurements, say what they identify, or plan which to make.
 
-    With --results: memory, step time and loading, from benchmark runs on your own GPU. With --measurements:
-    these and token lengths, from tables in the schema of docs/measurements.md. With --plan: nothing is
-    fitted; the fewest runs for the profile's model and GPU are printed, ready to run. docs/calibration.md
-    goes through all of it. Coefficients that the data do not identify keep the starting profile's value, and
-    the profile says which range it was measured in. Nothing is written before the work has ended.
+    With --results it is fitted to benchmark runs on your own GPU, otherwise to tables in the
+    schema of docs/measurements.md. Coefficients that the data do not identify are held to the
+    starting profile, and the new one says in which range it was measured. With --plan nothing
+    is fitted: the fewest runs for the profile's model and GPU are printed, ready to run.
+    docs/calibration.md goes through all of it.
     """
-    start = load_profile(profile)
-    if gpu is not None:
-        start = derive_profile(start, gpu=load_gpu(gpu))
     if output is not None:
         require_writable(output, "output")
+    start = load_any_profile(profile)
+    settings = FitSettings(iterations=iterations, threads=threads)
+    if isinstance(start, SloraProfile):
+        if plan or results is not None or gpu is not None:
+            raise AdaptwinError(f"plan, results, gpu: for profiles of vLLM only, {start.name} is of S-LoRA")
+        _write_fitted(_fit_to_slora_runs(start, measurements, settings), _required(output))
+        return
+    if gpu is not None:
+        start = derive_profile(start, gpu=load_gpu(gpu))
     if plan:
         _plan(start, output, model, _numbers("slots", slots), _numbers("ranks", ranks), runs, rehearsal)
         return
-    if output is None:
-        raise AdaptwinError("output: missing; name the file that the fitted profile is written to (-o)")
-    settings = FitSettings(iterations=iterations, threads=threads)
+    written = _required(output)
     if results is not None:
         fitted = _fit_to_bench(start, results, settings)
     else:
         fitted = _fit_to_tables(start, MeasurementFolder(measurements), settings, every)
-    write_text(output, profile_json(fitted))
-    _summarise(fitted, output)
+    _write_fitted(fitted, written)
+
+
+def _required(output: Path | None) -> Path:
+    if output is None:
+        raise AdaptwinError("output: missing; name the file that the fitted profile is written to (-o)")
+    return output
+
+
+def _fit_to_slora_runs(start: SloraProfile, folder: Path, settings: FitSettings) -> SloraProfile:
+    rows = read_slora_runs(folder / "slora_runs.csv")
+    with _shown("calibrating") as progress:
+        return calibrate_slora(start, rows, threads=settings.threads, progress=progress)
 
 
 def _fit_to_bench(start: Profile, folder: Path, settings: FitSettings) -> Profile:
@@ -126,13 +147,13 @@ def _rehearse(made: RunPlan, truth: Profile, folder: Path) -> None:
         rehearse(made, truth, folder, progress)
 
 
-def _summarise(fitted: Profile, output: Path) -> None:
+def _write_fitted(fitted: AnyProfile, output: Path) -> None:
+    write_text(output, profile_json(fitted))
     report = fitted.fit
     if report is not None:
         typer.echo(
             f"{output}: SMAPE over {report.rows} runs: throughput {report.throughput_smape:.2f}, "
-            f"ITL {report.itl_smape:.2f}, TPOT {report.tpot_smape:.2f}, TTFT {report.ttft_smape:.2f}; "
-            f"safety margin {fitted.safety_margin_percent}%"
+            f"ITL {report.itl_smape:.2f}, TPOT {report.tpot_smape:.2f}, TTFT {report.ttft_smape:.2f}"
         )
 
 
