@@ -37,10 +37,12 @@ class AdapterHistory:
     patience_s: float
     offered_requests: NDArray[np.int64]
     offered_tokens: NDArray[np.int64]
+    due_requests: NDArray[np.int64]
+    """Offered requests that were due before the end."""
     due_tokens: NDArray[np.int64]
-    """Of the offered requests that were due before the end."""
+    served_requests: NDArray[np.int64]
+    """Those of them that were served in time."""
     served_tokens: NDArray[np.int64]
-    """Of those of them that were served in time."""
     completed_requests: NDArray[np.int64]
     """Whenever they were."""
     unavailable_s: NDArray[np.float64]
@@ -64,7 +66,11 @@ class AdapterHistory:
             return np.where(self.due_tokens > 0, self.served_tokens / self.due_tokens, np.nan)
 
     def starving(self, threshold: float) -> NDArray[np.bool_]:
-        """Whether the served fraction is below `threshold`; where nothing was due nobody starves."""
+        """Whether the served fraction is below `threshold`; where nothing was due nobody starves.
+
+        An adapter with few requests in a bin is below it now and then by chance, in any fleet alike.
+        `adapter_twin.starvation` tells chance from starvation, given the requests of enough bins.
+        """
         return np.nan_to_num(self.served_fraction, nan=1.0) < threshold
 
     def starving_adapter_s(self, threshold: float) -> float:
@@ -252,7 +258,9 @@ def _adapter_history(
         patience_s=patience_s,
         offered_requests=total(every).astype(np.int64),
         offered_tokens=total(every, tokens).astype(np.int64),
+        due_requests=total(due).astype(np.int64),
         due_tokens=total(due, tokens).astype(np.int64),
+        served_requests=total(in_time).astype(np.int64),
         served_tokens=total(in_time, tokens).astype(np.int64),
         completed_requests=completed.astype(np.int64),
         unavailable_s=unavailable_s,
