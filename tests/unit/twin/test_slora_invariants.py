@@ -104,6 +104,16 @@ def test_causes_precede_effects_in_order_of_arrival(case):
     assert server.requests.finish_s[server.requests.phase != FINISHED].size == server.state[0].rejected
 
 
+@pytest.mark.parametrize("duration_s", [7.7, 15.4, 30.8])
+def test_the_time_series_ends_with_the_duration(duration_s):
+    """120 bins of a 120th may sum to less than the duration."""
+    count = int(duration_s * 10)
+    requests = Requests(np.arange(count) / 10, np.full(count, 9), np.full(count, 40), np.full(count, -1))
+    server = served(Case(PROFILE.engine, requests, ()), duration_s)
+    assert server.series[:, 0].sum() == pytest.approx(duration_s)
+    assert server.state[0].bin < server.series.shape[0]
+
+
 @given(cases())
 @settings(max_examples=50, deadline=None)
 def test_repeats_give_the_same_bytes(case):

@@ -12,13 +12,19 @@ from adapter_twin.outputs import require_writable
 from adapter_twin.profile.derivation import derive_profile
 from adapter_twin.profile.geometry import read_geometry
 from adapter_twin.profile.hardware import known_gpus, load_gpu
-from adapter_twin.profile.store import available_profiles, load_profile, profile_json
+from adapter_twin.profile.store import (
+    available_profiles,
+    available_slora_profiles,
+    load_any_profile,
+    load_profile,
+    profile_json,
+)
 
 
 def profiles() -> None:
     """List the shipped profiles, and the GPUs that profiles can be derived for."""
     table = Table("profile", "engine", "origin", "SMAPE of throughput, ITL, TTFT")
-    for profile in map(load_profile, available_profiles()):
+    for profile in map(load_any_profile, [*available_profiles(), *available_slora_profiles()]):
         fit = profile.fit
         errors = f"{fit.throughput_smape:.2f}, {fit.itl_smape:.2f}, {fit.ttft_smape:.2f}" if fit else "–"
         table.add_row(profile.name, f"{profile.engine.kind} {profile.engine.version}", profile.origin, errors)

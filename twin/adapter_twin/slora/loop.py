@@ -54,11 +54,11 @@ def _next_poll(e: Server) -> float:
 
 @kernel
 def _observe(e: Server, until: float) -> None:
-    """Integrate the gauges from now to `until`."""
+    """Integrate the gauges from now to `until`; the last bin has no end of its own, whatever rounding says."""
     c, s = e.config[0], e.state[0]
-    start = s.time_s
+    start, last = s.time_s, e.series.shape[0] - 1
     while start < until:
-        end = min(until, (s.bin + 1) * c.bin_s)
+        end = until if s.bin == last else min(until, (s.bin + 1) * c.bin_s)
         row = e.series[s.bin]
         row[0] += end - start
         row[1] += (end - start) * s.running

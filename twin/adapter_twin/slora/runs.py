@@ -53,9 +53,18 @@ class SloraPrediction:
     status: Literal["ok"] = "ok"
 
 
-def predict_slora_run(profile: SloraProfile, run: SloraRun, seed: int = 0) -> SloraPrediction:
-    """Simulate one measured run; of the row only its settings are read. Seed 0 gives its own arrivals."""
-    sent = sent_requests(run.offered_rate_rps, seed)
+def predict_slora_run(
+    profile: SloraProfile, run: SloraRun, seed: int = 0, *, own_arrivals: bool = True
+) -> SloraPrediction:
+    """Simulate one measured run; of the row only its settings are read.
+
+    Args:
+        profile: that of the run's model.
+        run: the row.
+        seed: of the choice of adapters, and of the arrivals if they are not the run's own.
+        own_arrivals: send requests when the measured client did.
+    """
+    sent = sent_requests(run.offered_rate_rps, 0 if own_arrivals else seed)
     adapters = [Adapter(f"adapter-{i}", run.adapter_rate, run.adapter_rank) for i in range(run.adapters)]
     requests = _requests(sent, run.adapters, seed)
     server = slora_server(profile, profile.engine, requests, adapters, sent.duration_s)
@@ -64,10 +73,15 @@ def predict_slora_run(profile: SloraProfile, run: SloraRun, seed: int = 0) -> Sl
 
 
 def predict_slora_runs(
-    profile: SloraProfile, runs: Sequence[SloraRun], seed: int = 0, threads: int = 1
+    profile: SloraProfile,
+    runs: Sequence[SloraRun],
+    seed: int = 0,
+    threads: int = 1,
+    *,
+    own_arrivals: bool = True,
 ) -> Iterator[SloraPrediction]:
     """Simulate runs in order, in threads: the engine holds no lock."""
-    predict = partial(predict_slora_run, profile, seed=seed)
+    predict = partial(predict_slora_run, profile, seed=seed, own_arrivals=own_arrivals)
     if threads == 1:
         yield from map(predict, runs)
         return

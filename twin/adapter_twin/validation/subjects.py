@@ -114,7 +114,8 @@ def _slora_predictions(
     profile: SloraProfile, runs: Sequence[MeasuredRun], drawing: Drawing, threads: int
 ) -> Iterator[Prediction]:
     own = [run for run in runs if isinstance(run, SloraRun)]
-    predict = partial(predict_slora_runs, profile, own, threads=threads)
+    own_arrivals = drawing.arrivals == "client-seed0"
+    predict = partial(predict_slora_runs, profile, own, threads=threads, own_arrivals=own_arrivals)
     seeds = range(drawing.seed, drawing.seed + drawing.draws)
     for said in zip(*(predict(seed=seed) for seed in seeds), strict=True):
         yield Prediction.mean([_in_common(one) for one in said])
