@@ -54,7 +54,7 @@ def _next_poll(e: Server) -> float:
 
 @kernel
 def _observe(e: Server, until: float) -> None:
-    """Integrate the gauges from now to `until`; the last bin has no end of its own, whatever rounding says."""
+    """Integrate the gauges from now to `until`; rounding may end the last bin too early, so it has no end."""
     c, s = e.config[0], e.state[0]
     start, last = s.time_s, e.series.shape[0] - 1
     while start < until:

@@ -1,10 +1,10 @@
 """What is validated: rows of a table that a profile can be asked about, and why others are not."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from adapter_twin.errors import MeasurementError
+from adapter_twin.errors import MeasurementError, ProfileError
 from adapter_twin.measurements.tables import MeasuredRun, Microbenchmark, Run, SloraRun, Table
 from adapter_twin.memory import ALLOWED_LORA_RANKS
 from adapter_twin.profile import Profile
@@ -63,18 +63,31 @@ class Subject:
 
 
 def subjects_of(
-    tables: Iterable[Table[Run] | Table[SloraRun]], profiles: Sequence[AnyProfile], every: int
+    tables: Sequence[Table[Run] | Table[SloraRun]],
+    profiles: Sequence[AnyProfile],
+    every: int,
+    *,
+    every_model: bool,
 ) -> tuple[list[Subject], list[Skipped]]:
     """The tables' runs by profile, in the tables' order, and the rows that no profile is asked about.
+
+    Args:
+        tables: with their rows.
+        profiles: one per model.
+        every: take every n-th run of a model.
+        every_model: a row of a model without a profile is worth a word.
 
     Raises:
         MeasurementError: nothing is left.
     """
+    _require_one_per_model(profiles)
     runs: dict[str, list[MeasuredRun]] = {profile.name: [] for profile in profiles}
     skipped = []
     for table in tables:
         own = {p.model.name: p for p in profiles if isinstance(p, Profile) == _is_vllm(table)}
         for row, line in zip(table.rows, table.lines, strict=True):
+            if row.model not in own and not every_model:
+                continue
             reason = _reason_to_skip(row, own)
             if reason:
                 skipped.append(Skipped(table.path.name, line, row.run, reason))
@@ -82,9 +95,21 @@ def subjects_of(
                 runs[own[row.model].name].append(row)
     subjects = [Subject(p, tuple(runs[p.name][::every])) for p in profiles if runs[p.name]]
     if not subjects:
-        why = f"the first: line {skipped[0].line}: {skipped[0].reason}" if skipped else "the table has no row"
-        raise MeasurementError(f"measurements: there is no run to validate ({why})")
+        why = f"line {skipped[0].line}: {skipped[0].reason}" if skipped else "no row is of their models"
+        if not any(table.rows for table in tables):
+            why = "there is no row at all"
+        raise MeasurementError(f"measurements: there is no run that the profiles can be asked about ({why})")
     return subjects, skipped
+
+
+def _require_one_per_model(profiles: Sequence[AnyProfile]) -> None:
+    models: dict[str, str] = {}
+    for profile in profiles:
+        other = models.setdefault(profile.model.name, profile.name)
+        if other != profile.name:
+            raise ProfileError(
+                f"profile: {other} and {profile.name} are both of {profile.model.name}; name one per model"
+            )
 
 
 def _is_vllm(table: Table[Run] | Table[SloraRun]) -> bool:
