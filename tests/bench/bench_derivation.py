@@ -1,15 +1,18 @@
 """Errors of profiles that are derived from one another instead of calibrated."""
 
 import sys
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
+
+import numpy as np
 
 from adapter_twin.measurements.folder import MeasurementFolder
 from adapter_twin.profile import available_profiles, load_profile
 from adapter_twin.profile.derivation import derive_profile
 from adapter_twin.validation.memory import score_memory
 from adapter_twin.validation.runs import predict_runs
-from adapter_twin.validation.scores import compare, score, score_by_regime
+from adapter_twin.validation.scores import Comparison, compare, score, score_by_regime
 
 FOLDER = MeasurementFolder(Path(__file__).parents[1] / "data" / "measurements")
 FIGURES = ("throughput", "ITL", "TPOT", "TTFT")
@@ -32,6 +35,14 @@ def main() -> None:
             f"{memory.oom_accuracy:.0%} right, KV capacity within {memory.worst_percent:.2f}%",
             flush=True,
         )
+        most = _promised_too_much(comparisons)
+        print(f"  throughput is promised too high by at most {most:.0f}% in 95% of runs")
+
+
+def _promised_too_much(comparisons: Sequence[Comparison]) -> float:
+    """What a plan's margin has to cover, in percent."""
+    ratios = [item.prediction.throughput / item.run.throughput for item in comparisons if item.ok]
+    return 100.0 * float(np.nanquantile(ratios, 0.95) - 1.0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Prints, per model: the error by regime, beside what other draws of the unknown token lengths change; the bias
 by configuration; what the measured gauges contradict themselves by; and the runs with the largest errors.
-Takes as many runs as told: every n-th, by default every fourth.
+First argument: take every n-th run (by default every fourth); the others: profiles (by default all shipped).
 """
 
 import sys
@@ -27,9 +27,9 @@ WORST = 12
 
 
 def main() -> None:
-    """Take the errors of all shipped profiles apart."""
+    """Take the errors of profiles apart."""
     every = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    for profile in map(load_profile, available_profiles()):
+    for profile in map(load_profile, sys.argv[2:] or available_profiles()):
         runs = [run for run in FOLDER.runs(profile.model.name) if run.status == "ok"]
         draws = [list(predict_runs(runs[::every], profile, seed=seed, threads=2)) for seed in SEEDS]
         _anatomy(profile, runs[::every], draws)
@@ -48,6 +48,7 @@ def _anatomy(profile: Profile, runs: Sequence[Run], draws: Sequence[Sequence[Pre
         _bias_by(title, group, averaged)
     _gauges(runs)
     _worst(averaged)
+    sys.stdout.flush()
 
 
 def _three(
@@ -88,7 +89,7 @@ def _error(item: Comparison, figure: str) -> float:
 
 
 def _gauges(runs: Sequence[Run]) -> None:
-    """Little's law on the measurements alone: running requests x1 = tokens per second x time per token."""
+    """Little's law on the measurements alone: running requests = tokens per second x time per token."""
     print("measured batch size over what the client's own throughput and ITL imply (Little's law)")
     for title, chosen in (
         ("no queue", [run for run in runs if (run.waiting_mean or 0.0) < 1.0]),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from adapter_twin.errors import AdaptwinError, MeasurementError
 from adapter_twin.measurements.folder import MeasurementFolder
 from adapter_twin.measurements.tables import Run, SloraRun, read_any_runs
-from adapter_twin.profile import load_profile
+from adapter_twin.profile import load_profile, profile_json
 from adapter_twin.validation.cli import validate
 from adapter_twin.validation.cross_validation import combinations, held_out_predictions
 from adapter_twin.validation.document import validation_json
@@ -251,6 +251,20 @@ def test_a_file_that_is_no_table_of_runs_is_refused(tmp_path, text, words):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(MeasurementError, match=words):
         read_any_runs(path)
+
+
+def test_a_table_without_rows_is_refused(table, tmp_path):
+    path = table(lambda rows: rows[:1])
+    path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    assert "there is no row at all" in str(invoke(path, "--json", tmp_path / "out.json").exception)
+
+
+def test_a_model_has_one_profile(table, tmp_path):
+    shipped = load_profile(f"{QWEN}-h100-64gb")
+    mine = tmp_path / "mine.json"
+    mine.write_text(profile_json(shipped.model_copy(update={"name": "mine"})), encoding="utf-8")
+    result = invoke(table(), "--profile", shipped.name, "--profile", mine)
+    assert "are both of qwen-2.5-7b-instruct; name one per model" in str(result.exception)
 
 
 def test_the_engine_is_told_from_the_columns():

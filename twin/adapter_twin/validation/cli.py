@@ -99,7 +99,7 @@ def validate(
     tables = [read_any_runs(path) for path in paths]
     shipped = [*available_profiles(), *available_slora_profiles()]
     profiles = [load_any_profile(name) for name in profile or shipped]
-    subjects, skipped = subjects_of(tables, profiles, every)
+    subjects, skipped = subjects_of(tables, profiles, every, every_model=not profile)
     print_skipped(skipped)
     benchmarks = _benchmarks(measurements) if cross_validate else None
     compared = _compare(subjects, drawing, threads or _cores(), benchmarks)
