@@ -71,9 +71,7 @@ def plan_headroom(
 ) -> float | None:
     """By which part all rates may grow before a replica of the plan is predicted to miss an objective."""
     replicas = [replica for replica in replicas_of(plan, demands) if len(replica[0].rates)]
-    return _most(
-        _judge(predictor, objectives, tokens), lambda judge: bool(judge.feasible(replicas).all())
-    )
+    return _most(_judge(predictor, objectives, tokens), lambda judge: bool(judge.feasible(replicas).all()))
 
 
 def _even_headroom(demands: Sequence[AdapterDemand], judge: Judge, replicas: int) -> float | None:

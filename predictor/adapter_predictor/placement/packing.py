@@ -26,13 +26,22 @@ class Evenness:
     Attributes:
         window_s: Seconds in which an adapter with a request counts as active.
         grain: Pieces of an adapter are at most this part of a replica's even share of the rate.
+        standby: The most of an adapter's traffic for a copy that is there for minimum copies alone.
     """
 
     window_s: float = 20.0
     grain: float = 1.0
+    standby: float = 1.0
 
 
-EVENNESS: Final = (Evenness(), Evenness(grain=0.3), Evenness(6.0), Evenness(60.0), Evenness(6.0, 0.3))
+EVENNESS: Final = (
+    Evenness(),
+    Evenness(grain=0.3),
+    Evenness(6.0),
+    Evenness(60.0),
+    Evenness(6.0, 0.3),
+    Evenness(standby=0.1),
+)
 """What is tried in turn where loads are tight."""
 
 SMALLEST_SPLIT: Final = 0.05
@@ -116,44 +125,66 @@ def fill(
 def spread(demands: Sequence[AdapterDemand], replicas: int, evenness: Evenness = EVENNESS[0]) -> list[Bin]:
     """A given number of replicas with the same mix: the heaviest piece goes to the lightest replica.
 
-    Adapters hotter than a replica's even share (or a part of it) are split. A piece weighs by its rate
-    and by how likely its adapter is to be active at a time, so that slots are evenly used too.
+    Adapters hotter than a replica's even share (or a part of it) are split. A piece weighs by its rate and by
+    how likely it is to be active at a time, so that slots are evenly used too.
     """
-    parts = even_parts(demands, replicas, evenness)
-    weights = piece_weights(demands, parts, evenness)
-    order = np.lexsort((np.arange(len(demands)), -weights)).tolist()
+    owners, shares = even_pieces(demands, replicas, evenness)
+    weights = piece_weights(demands, owners, shares, evenness)
+    order = np.lexsort((owners, -weights))
     bins: list[Bin] = [[] for _ in range(replicas)]
     heap = [(0.0, index) for index in range(replicas)]
-    for index, weight in zip(order, weights[order].tolist(), strict=True):
-        demand, count = demands[index], int(parts[index])
-        piece = Piece(index, 1.0 / count, demand.rate / count, demand.rank)
-        lightest = [heapq.heappop(heap) for _ in range(count)]
-        for load, replica in lightest:
-            bins[replica].append(piece)
-            heapq.heappush(heap, (load + weight, replica))
+    holders: dict[int, set[int]] = {}
+    pieces = zip(owners[order].tolist(), shares[order].tolist(), weights[order].tolist(), strict=True)
+    for index, share, weight in pieces:
+        demand, held = demands[index], holders.setdefault(index, set())
+        passed: list[tuple[float, int]] = []
+        while heap[0][1] in held:
+            passed.append(heapq.heappop(heap))
+        load, replica = heap[0]
+        heapq.heapreplace(heap, (load + weight, replica))
+        held.add(replica)
+        bins[replica].append(Piece(index, share, demand.rate * share, demand.rank))
+        for entry in passed:
+            heapq.heappush(heap, entry)
     return bins
 
 
 def even_parts(
     demands: Sequence[AdapterDemand], replicas: int, evenness: Evenness = EVENNESS[0]
 ) -> NDArray[np.int64]:
-    """Over how many of so many replicas each adapter is split, shape (adapters)."""
+    """Over how many of so many replicas each adapter's rate has to be split, shape (adapters)."""
     rates = np.array([demand.rate for demand in demands])
-    copies = np.array([demand.min_copies for demand in demands])
-    total = float(rates.sum()) or 1.0
-    wanted = np.ceil(rates * replicas / (evenness.grain * total) - 1e-9).astype(np.int64)
-    parts: NDArray[np.int64] = np.minimum(replicas, np.maximum(np.maximum(copies, wanted), 1))
-    return parts
+    fair = evenness.grain * (float(rates.sum()) or 1.0) / replicas
+    return np.clip(np.ceil(rates / fair - 1e-9), 1, replicas).astype(np.int64)
+
+
+def even_pieces(
+    demands: Sequence[AdapterDemand], replicas: int, evenness: Evenness = EVENNESS[0]
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Each piece's adapter and share, both of shape (pieces), an adapter's pieces one after another."""
+    wanted = even_parts(demands, replicas, evenness)
+    copies = np.array([min(demand.min_copies, replicas) for demand in demands])
+    parts = np.maximum(wanted, copies)
+    owners = np.repeat(np.arange(len(demands)), parts)
+    place = np.arange(len(owners)) - np.repeat(np.cumsum(parts) - parts, parts)
+    standby = np.minimum(1.0 / parts, evenness.standby)
+    main = (1.0 - (parts - wanted) * standby) / wanted
+    shares: FloatArray = np.where(place < wanted[owners], main[owners], standby[owners])
+    return owners, shares
 
 
 def piece_weights(
-    demands: Sequence[AdapterDemand], parts: NDArray[np.int64], evenness: Evenness = EVENNESS[0]
+    demands: Sequence[AdapterDemand],
+    owners: NDArray[np.int64],
+    shares: FloatArray,
+    evenness: Evenness = EVENNESS[0],
 ) -> FloatArray:
-    """What a piece of each adapter weighs when loads are made even, shape (adapters)."""
-    rates = np.array([demand.rate for demand in demands])
+    """What pieces weigh when loads are made even, shape (pieces)."""
+    rates = np.array([demand.rate for demand in demands])[owners] * shares
     activity = 1.0 - np.exp(-rates * evenness.window_s)
-    both = rates / (float(rates.sum()) or 1.0) + activity / (float(activity.sum()) or 1.0)
-    weights: FloatArray = (both + 1e-6) / parts
+    weights: FloatArray = (
+        rates / (float(rates.sum()) or 1.0) + activity / (float(activity.sum()) or 1.0) + 1e-6 * shares
+    )
     return weights
 
 

@@ -14,7 +14,7 @@ from adapter_predictor.placement.packing import (
     Piece,
     by_rate,
     contents_of,
-    even_parts,
+    even_pieces,
     piece_weights,
 )
 from adapter_predictor.placement.seating import Seat
@@ -170,13 +170,14 @@ def rebalanced(
     kept = _kept(present, judge, replicas, engine)
     if not kept:
         return None
-    parts = even_parts(demands, replicas)
-    weights = piece_weights(demands, parts)
-    homes = _homes(present, demands, kept, parts.tolist(), avoid)
+    owners, shares = even_pieces(demands, replicas)
+    parts = np.bincount(owners, minlength=len(demands)).tolist()
+    weights = piece_weights(demands, owners, shares)[np.cumsum(parts) - 1].tolist()
+    homes = _homes(present, demands, kept, parts, avoid)
     for slack in _SLACKS:
         if deadline.expired:
             return None
-        bins = _levelled(demands, kept, homes, parts.tolist(), weights.tolist(), slack, avoid)
+        bins = _levelled(demands, kept, homes, parts, weights, slack, avoid)
         seats = [Seat(pieces, slots) for pieces, slots in zip(bins or (), kept.values(), strict=False)]
         if seats and judge.feasible([(seat.contents, seat.slots) for seat in seats]).all():
             return seats

@@ -124,8 +124,7 @@ def _group(
     """The fewest evenly loaded replicas for the adapters of some ranks."""
     members = [index for index, demand in enumerate(demands) if smallest_rank(demand.rank) in ranks]
     own = [demands[index] for index in members]
-    start = max(demand.min_copies for demand in own)
-    start = max(start, int(0.7 * limit * len(own) / len(demands)))
+    start = max(int(0.7 * limit * len(own) / len(demands)), *(demand.min_copies for demand in own))
     found = fewest_even(own, judge, min(start, limit), limit, deadline)
     if found is None:
         return None
