@@ -256,15 +256,14 @@ def test_an_engine_that_hangs_is_given_up_after_the_idle_time(tmp_path: Path):
 
 def test_a_dead_engine_costs_no_request(tmp_path: Path):
     async def scenario():
-        async with engine("one") as one:
-            async with gateway(table(one, {"a": (one.endpoint, DEAD)}), tmp_path) as envoy:
-                answers = [await envoy.post({"model": "a"}) for _ in range(60)]
-                assert {answer.status for answer in answers} == {200}
-                stats = await envoy.get("/stats/prometheus?filter=ejections_active", port=_observation(envoy))
-                assert (
-                    'envoy_cluster_outlier_detection_ejections_active{envoy_cluster_name="ns=2Fa=7Ca"} 1'
-                    in (stats.text)
-                )
+        async with (
+            engine("one") as one,
+            gateway(table(one, {"a": (one.endpoint, DEAD)}), tmp_path) as envoy,
+        ):
+            answers = [await envoy.post({"model": "a"}) for _ in range(60)]
+            assert {answer.status for answer in answers} == {200}
+            stats = await envoy.get("/stats/prometheus?filter=ejections_active", port=_observation(envoy))
+            assert 'ejections_active{envoy_cluster_name="ns=2Fa=7Ca"} 1' in stats.text
 
     asyncio.run(scenario())
 
