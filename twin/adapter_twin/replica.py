@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter_twin.engine.building import new_engine
 from adapter_twin.engine.client import hold_back
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.policy import FrontEndPolicy, SchedulerPolicy
-from adapter_twin.engine.state import Engine, new_engine
 from adapter_twin.errors import EngineConfigError
 from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict, memory_verdict
 from adapter_twin.outcome import out_of_memory, summarize
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from adapter_twin.engine.state import Engine
     from adapter_twin.profile import AnyProfile, Profile
     from adapter_twin.report import Report
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from adapter_twin.engine import step_log
+from adapter_twin.engine.building import new_engine
 from adapter_twin.engine.policy import SchedulerPolicy
-from adapter_twin.engine.state import new_engine
 from adapter_twin.engine.step_time import N_COEFFICIENTS, step_time
 
 MAX_LORA_RANK = 16
@@ -71,7 +71,7 @@ class Reference:
             self.touch(range(len(case.disk_s)))
             self.events.clear()
         now, arrived = 0.0, 0
-        while True:
+        while now < case.duration_s:
             while arrived < len(requests) and case.arrival_s[arrived] <= now:
                 if len(self.running) + len(self.waiting) >= case.policy.max_connections:
                     self.rejected.add(arrived)
@@ -89,6 +89,7 @@ class Reference:
                 return requests
             self.give_tokens(end)
             now = end
+        return requests
 
     def blocks(self, tokens):
         return ceil(tokens / self.case.policy.block_size)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from adapter_twin.engine.building import new_engine
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.policy import SchedulerPolicy
-from adapter_twin.engine.state import FINISHED, new_engine
+from adapter_twin.engine.state import FINISHED
 from adapter_twin.engine.step_time import N_COEFFICIENTS
 from adapter_twin.profile import load_profile
 from adapter_twin.replica import ReplicaConfig, simulate_replica

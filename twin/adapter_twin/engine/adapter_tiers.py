@@ -83,7 +83,7 @@ def touch_adapters(e: Engine) -> None:
             break
         adapter = e.active[place]
         if a[adapter].fresh or a[adapter].slot < 0:
-            _have_in_slot(e, adapter, place)
+            _have_in_slot(e, adapter, place, s.step - 1)
             _unlink(e, adapter)
             a[adapter].fresh = False
             s.untouched -= 1
@@ -91,14 +91,25 @@ def touch_adapters(e: Engine) -> None:
 
 @kernel
 def preload(e: Engine) -> None:
-    """Load all adapters as a starting server does, each displacing the oldest."""
+    """Load all adapters as a starting server does, each displacing the oldest; that is over at the start."""
     c, s, a = e.config[0], e.state[0], e.adapters
-    for adapter in range(c.base_model):
+    for adapter in range(c.adapters):
         _touch_in_lists(e, adapter)
-        a[adapter].last_step = adapter - c.base_model
+        a[adapter].last_step = adapter - c.adapters
     s.gpu_loads = s.disk_loads = s.log_size = 0
+    s.stall_s = 0.0
     row = e.series[s.bin]
     row[6] = 0
+
+
+@kernel
+def load_between_steps(e: Engine, adapter: int) -> None:
+    """Load an adapter at a client's wish; the oldest makes room, even one that running requests use."""
+    s, a = e.state[0], e.adapters
+    _have_in_slot(e, adapter, -1, s.step)
+    a[adapter].last_step = s.step
+    _link_by_use(e, e.gpu_lru, adapter)
+    _link_by_use(e, e.cpu_lru, adapter)
 
 
 @kernel
@@ -112,7 +123,7 @@ def _touch_as_recorded(e: Engine) -> None:
 @kernel
 def _touch_in_lists(e: Engine, adapter: int) -> None:
     c, s = e.config[0], e.state[0]
-    _have_in_slot(e, adapter, s.active)
+    _have_in_slot(e, adapter, s.active, s.step - 1)
     _unlink(e, adapter)
     append(e.cpu_lru, c.base_model, adapter)
     append(e.gpu_lru, c.base_model, adapter)
@@ -147,33 +158,36 @@ def _used_before(e: Engine, adapter: int, step: int, unused: int) -> bool:
 
 
 @kernel
-def _oldest(e: Engine, unused: int, used: int) -> int:
-    """The adapter touched longest ago: the first unused one, or the first in use whose turn is to come."""
+def _oldest(e: Engine, unused: int, used: int, touched: int) -> int:
+    """The adapter touched longest ago: the first unused one, or the first in use whose turn is to come.
+
+    Adapters in use were last touched in the step `touched`.
+    """
     c, s = e.config[0], e.state[0]
-    if used < s.active and (unused == c.base_model or _used_before(e, e.active[used], s.step - 1, unused)):
+    if used < s.active and (unused == c.base_model or _used_before(e, e.active[used], touched, unused)):
         return int(e.active[used])
     return unused
 
 
 @kernel
-def _have_in_slot(e: Engine, adapter: int, place: int) -> None:
+def _have_in_slot(e: Engine, adapter: int, place: int, touched: int) -> None:
     """Load `adapter`, whose turn is at `place` among the active ones, into what it is missing from."""
     s, a = e.state[0], e.adapters
     if not a[adapter].in_cpu or a[adapter].reload:
         note(e, step_log.LOADED, adapter, 0)
         s.stall_s += a[adapter].disk_s
         s.disk_loads += 1
-        _take_cpu_place(e, adapter, place)
+        _take_cpu_place(e, adapter, place, touched)
     if a[adapter].slot < 0:
         s.stall_s += a[adapter].cpu_to_gpu_s
         s.gpu_loads += 1
         row = e.series[s.bin]
         row[6] += 1
-        _take_slot(e, adapter, place)
+        _take_slot(e, adapter, place, touched)
 
 
 @kernel
-def _take_cpu_place(e: Engine, adapter: int, place: int) -> None:
+def _take_cpu_place(e: Engine, adapter: int, place: int, touched: int) -> None:
     """Make a place in host memory: an adapter that is read anew gives up its own, else the oldest does."""
     c, s, a = e.config[0], e.state[0], e.adapters
     if a[adapter].in_cpu:
@@ -186,7 +200,7 @@ def _take_cpu_place(e: Engine, adapter: int, place: int) -> None:
         used = place + 1
         while used < s.active and (a[e.active[used]].fresh or not a[e.active[used]].in_cpu):
             used += 1
-        oldest = _oldest(e, following(e.cpu_lru, c.base_model), used)
+        oldest = _oldest(e, following(e.cpu_lru, c.base_model), used, touched)
         note(e, step_log.CPU_EVICTED, oldest, 0)
         a[oldest].in_cpu = False
         if a[oldest].slot >= 0:
@@ -197,7 +211,7 @@ def _take_cpu_place(e: Engine, adapter: int, place: int) -> None:
 
 
 @kernel
-def _take_slot(e: Engine, adapter: int, place: int) -> None:
+def _take_slot(e: Engine, adapter: int, place: int, touched: int) -> None:
     """Give an adapter the lowest free slot, or else that of the oldest."""
     c, s, a = e.config[0], e.state[0], e.adapters
     slot = 0
@@ -205,7 +219,7 @@ def _take_slot(e: Engine, adapter: int, place: int) -> None:
         used = place + 1
         while used < s.active and (a[e.active[used]].fresh or a[e.active[used]].slot < 0):
             used += 1
-        oldest = _oldest(e, following(e.gpu_lru, c.base_model), used)
+        oldest = _oldest(e, following(e.gpu_lru, c.base_model), used, touched)
         slot = a[oldest].slot
         _empty_slot(e, oldest)
     while e.slots[slot] >= 0:

@@ -31,7 +31,7 @@ def stop_decoding(e: Engine, i: int, step: int) -> None:
     r[i].phase = COMPUTING
     r[i].computed = step - r[i].zero_step
     r[i].generated = r[i].output - (r[i].finish_step - step)
-    r[i].last_token_s = s.time_s
+    r[i].last_token_s = e.batches[step & 1].end_s
     s.computing += 1
     s.decoding -= 1
     e.block_demand[r[i].zero_step % c.block_size] -= 1

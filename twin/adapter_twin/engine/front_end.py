@@ -93,25 +93,25 @@ def meet_adapter(e: Engine, i: int) -> None:
 
 
 @kernel
-def next_handled(e: Engine) -> float:
-    """When the next request reaches the engine."""
+def next_handled(e: Engine, until_s: float) -> float:
+    """When the next request reaches the engine; infinity if none is known to arrive before `until_s`."""
     c, s, r = e.config[0], e.state[0], e.requests
-    i = s.next_arrival
-    if i == r.size or r[i].arrival_s >= c.duration_s:
-        return float(c.duration_s)
+    i = e.upcoming[s.next_arrival & (e.upcoming.size - 1)]
+    if s.next_arrival == s.submitted or r[i].arrival_s >= until_s:
+        return math.inf
     free_s = delivered_at(e, r[i].arrival_s + c.request_s)
     return float(free_s if e.adapters[r[i].adapter].known else free_s + c.tokenizer_s)
 
 
 @kernel
-def count_chunks(e: Engine, delivered_s: float) -> None:
-    """Enter the gaps before the tokens of all decoding requests; a token within a chunk has none."""
+def count_chunks(e: Engine, delivered_s: float, decodes: int) -> None:
+    """Enter the gaps before the tokens of `decodes` decoding requests; a token within a chunk has none."""
     c, s = e.config[0], e.state[0]
-    s.token_gaps += s.decodes
-    if delivered_s == s.delivered_s and s.decodes < c.coalesce_below:
-        s.merged_gaps += s.decodes
+    s.token_gaps += decodes
+    if delivered_s == s.delivered_s and decodes < c.coalesce_below:
+        s.merged_gaps += decodes
     else:
-        count_gaps(e, delivered_s - s.delivered_s, s.decodes)
+        count_gaps(e, delivered_s - s.delivered_s, decodes)
 
 
 @kernel

@@ -1,18 +1,29 @@
-"""The loop over engine steps: arrivals, schedule, forward pass, tokens."""
+"""The loop over engine steps: arrivals, schedule, forward pass, tokens.
+
+With synchronous scheduling a step is scheduled when the one before it has ended. With asynchronous scheduling
+it is scheduled while that one still runs: up to two batches are in flight, and a token counts for scheduling
+as soon as the batch that samples it is on its way, but reaches its client, and ends its request, when that
+batch has ended. So both modes count tokens when a batch is launched and deliver them when it has ended; they
+differ in how many batches are launched before the first one is waited for.
+
+The loop can be left and entered again between any two of its events, and goes on as if it had not been left:
+what has yet to happen is in the state, and whatever is integrated over time is so when an event occurs.
+"""
 
 from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from numba import njit
 
 from adapter_twin.engine import step_log
-from adapter_twin.engine.adapter_tiers import preload, touch_adapters
+from adapter_twin.engine.adapter_tiers import load_between_steps, preload, touch_adapters
 from adapter_twin.engine.client import send_next
 from adapter_twin.engine.compiling import OPTIONS, kernel
-from adapter_twin.engine.decoding import start_decoding, stop_decoding
+from adapter_twin.engine.decoding import start_decoding
 from adapter_twin.engine.front_end import (
     count_chunks,
     count_gaps,
@@ -21,19 +32,20 @@ from adapter_twin.engine.front_end import (
     record_adapters,
 )
 from adapter_twin.engine.linked_list import following
-from adapter_twin.engine.scheduler import leave_running, schedule
-from adapter_twin.engine.state import FINISHED, Engine
+from adapter_twin.engine.scheduler import leave_running, schedule, stop_scheduling
+from adapter_twin.engine.state import ABORTED, DECODING, ENDING, FINISHED, WAITING, Engine
 from adapter_twin.engine.step_log import note, note_schedule
-from adapter_twin.engine.step_time import step_time
-from adapter_twin.engine.waiting_queue import accept_arrivals
+from adapter_twin.engine.step_time import PER_WAITING, step_time
+from adapter_twin.engine.waiting_queue import accept_arrivals, dequeue
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @kernel
 def _step_seconds(e: Engine) -> float:
-    """What the scheduled step takes, loading of adapters included."""
+    """What the scheduled step takes from beginning to end, loading of adapters included."""
     c, s = e.config[0], e.state[0]
-    if c.fixed_step_s > 0.0:
-        return float(c.fixed_step_s)
     seconds = step_time(
         e.coefficients,
         s.decodes,
@@ -50,12 +62,45 @@ def _step_seconds(e: Engine) -> float:
 
 
 @kernel
-def _observe(e: Engine, until: float) -> None:
-    """Integrate the gauges from now to `until`, as they stand since the last step."""
+def _time_step(e: Engine) -> None:
+    """Set when the scheduled batch ends, and when the next one may be scheduled."""
     c, s = e.config[0], e.state[0]
-    start = s.time_s
+    total = c.fixed_step_s if c.fixed_step_s > 0.0 else _step_seconds(e)
+    s.stall_s = 0.0
+    if c.batches_ahead == 0:
+        e.batches[s.step & 1].start_s = s.time_s
+        s.boundary_s = e.batches[s.step & 1].end_s = s.time_s + total
+        return
+    host = min(total, c.scheduling_s + e.coefficients[PER_WAITING] * s.waiting)
+    device = total - host
+    if c.fixed_step_s > 0.0:
+        host = device = c.fixed_step_s
+    s.boundary_s = s.time_s + host
+    if s.in_flight > 0:
+        s.boundary_s = max(s.boundary_s, e.batches[(s.step - 1) & 1].end_s)
+        if s.decodes + s.batch_size == 0:
+            device = 0.0
+    e.batches[s.step & 1].start_s = s.boundary_s
+    e.batches[s.step & 1].end_s = s.boundary_s + device
+
+
+@kernel
+def _go_to(e: Engine, time_s: float) -> None:
+    """Set the clock; what the gauges have shown since is integrated."""
+    c, s = e.config[0], e.state[0]
+    _observe(e, min(time_s, c.end_s))
+    s.time_s = time_s
+
+
+@kernel
+def _observe(e: Engine, until: float) -> None:
+    """Integrate the gauges until then, as they stand since the last step."""
+    c, s = e.config[0], e.state[0]
+    start = s.observed_s
     while start < until:
-        end = min(until, (s.bin + 1) * c.bin_s)
+        end = until
+        if s.bin + 1 < e.series.shape[0]:
+            end = min(until, c.start_s + (s.bin + 1) * c.bin_s)
         row = e.series[s.bin]
         row[0] += end - start
         row[1] += (end - start) * s.shown_running
@@ -64,61 +109,125 @@ def _observe(e: Engine, until: float) -> None:
         start = end
         if end < until:
             s.bin += 1
+    s.observed_s = max(s.observed_s, until)
 
 
 @kernel
-def _give_tokens(e: Engine, delivered_s: float) -> int:
-    """End of the forward pass: a token for everyone who has computed all known tokens.
+def _launch(e: Engine) -> None:
+    """Schedule a batch and send it off; from here on its tokens count for scheduling."""
+    c, s = e.config[0], e.state[0]
+    schedule(e)
+    touch_adapters(e)
+    if e.log.size > 0:
+        note(e, step_log.STEP, int(s.time_s), 0)
+        note_schedule(e)
+    _time_step(e)
+    if e.streamed.size > 0:
+        _list_decoding(e)
+    _count_tokens(e)
+    s.in_flight += 1
+    s.waits = s.in_flight > c.batches_ahead
+    if not s.waits:
+        _go_to(e, s.boundary_s)
+        if e.log.size > 0:
+            note(e, step_log.BLOCKS_LEFT, c.blocks - s.free_blocks, 0)
 
-    Args:
-        e: the engine.
-        delivered_s: when clients get them.
 
-    Returns:
-        How many requests got their last one; they are in `finished`.
-    """
+@kernel
+def _count_tokens(e: Engine) -> None:
+    """A token for everyone in the batch who has computed all known tokens."""
     c, s, r = e.config[0], e.state[0], e.requests
-    if s.decodes > 0:
-        count_chunks(e, delivered_s)
-    done = 0
+    batch = s.step & 1
+    sampled = ended = 0
     i = following(e.buckets, r.size + (s.step & c.bucket_mask))
     while i < r.size:
-        e.finished[done] = i
-        done += 1
-        i = following(e.buckets, i)
+        after = following(e.buckets, i)
+        stop_scheduling(e, i)
+        e.ended[batch, ended] = i
+        ended += 1
+        i = after
     for k in range(s.batch_size):
         i = e.batch[k]
         r[i].chunk = 0
         if r[i].computed < r[i].prompt + r[i].generated:
             continue
         r[i].generated += 1
-        if r[i].generated == 1:
-            r[i].first_token_s = delivered_s
-        else:
-            count_gaps(e, delivered_s - r[i].last_token_s, 1)
+        e.sampled[batch, sampled] = i
+        sampled += 1
         if r[i].generated == r[i].output:
-            e.finished[done] = i
-            done += 1
+            stop_scheduling(e, i)
+            e.ended[batch, ended] = i
+            ended += 1
         else:
             start_decoding(e, i)
-    return done
+    e.batches[batch].decodes = s.decodes
+    e.batches[batch].prefill_tokens = s.prefill_tokens
+    e.batches[batch].sampled = sampled
+    e.batches[batch].ended = ended
 
 
 @kernel
-def _finish_requests(e: Engine, done: int, delivered_s: float) -> None:
-    """Let requests go, in running order; seats, blocks and adapters are free in the next step."""
+def _deliver(e: Engine) -> None:
+    """The oldest batch in flight has ended: its tokens go to the clients."""
+    c, s = e.config[0], e.state[0]
+    batch = (s.step - s.in_flight + 1) & 1
+    b = e.batches[batch]
+    _go_to(e, s.boundary_s)
+    row = e.series[s.bin]
+    row[4] += b.decodes
+    row[5] += b.prefill_tokens
+    s.waits = False
+    s.in_flight -= 1
+    delivered_s = delivered_at(e, s.time_s)
+    s.most_blocks = max(s.most_blocks, c.blocks - s.free_blocks)
+    _deliver_tokens(e, batch, delivered_s)
+    if b.ended > 0:
+        _finish_requests(e, batch, delivered_s)
+    s.delivered_s = delivered_s
+    s.ended = True
+    s.steps += 1
+    s.shown_running = s.running
+    s.shown_waiting = s.waiting
+    s.shown_blocks = c.blocks - s.free_blocks
+    s.most_waiting = max(s.most_waiting, s.waiting)
+    if e.log.size > 0:
+        note(e, step_log.BLOCKS_LEFT, c.blocks - s.free_blocks, 0)
+
+
+@kernel
+def _deliver_tokens(e: Engine, batch: int, delivered_s: float) -> None:
+    """Write down when first tokens, and gaps between tokens, reached the clients."""
+    b, r = e.batches[batch], e.requests
+    if b.decodes > 0:
+        count_chunks(e, delivered_s, b.decodes)
+    for k in range(b.sampled):
+        i = e.sampled[batch, k]
+        if np.isnan(r[i].first_token_s):
+            r[i].first_token_s = delivered_s
+        else:
+            count_gaps(e, delivered_s - r[i].last_token_s, 1)
+
+
+@kernel
+def _finish_requests(e: Engine, batch: int, delivered_s: float) -> None:
+    """Let requests go, in running order; seats, blocks and adapters are free in the next step.
+
+    One that was preempted while its last token was in flight has none of these left, and leaves the queue.
+    """
     s, r = e.state[0], e.requests
-    for k in range(1, done):
-        i, place = e.finished[k], k
-        while place > 0 and r[e.finished[place - 1]].admission > r[i].admission:
-            e.finished[place] = e.finished[place - 1]
+    ended, count = e.ended[batch], e.batches[batch].ended
+    for k in range(1, count):
+        i, place = ended[k], k
+        while place > 0 and r[ended[place - 1]].admission > r[i].admission:
+            ended[place] = ended[place - 1]
             place -= 1
-        e.finished[place] = i
-    for k in range(done):
-        i = e.finished[k]
-        if r[i].generated < r[i].output:
-            stop_decoding(e, i, s.step)
-        leave_running(e, i, s.step)
+        ended[place] = i
+    for k in range(count):
+        i = ended[k]
+        if r[i].phase == ENDING:
+            leave_running(e, i, s.step - s.in_flight)
+        else:
+            dequeue(e, i)
         r[i].phase = FINISHED
         r[i].finish_s = delivered_s
         note(e, step_log.FINISHED, i, r[i].generated)
@@ -126,66 +235,115 @@ def _finish_requests(e: Engine, done: int, delivered_s: float) -> None:
 
 
 @kernel
-def _complete_step(e: Engine, end: float) -> None:
-    """Everything that the end of the forward pass brings."""
-    c, s = e.config[0], e.state[0]
-    row = e.series[s.bin]
-    row[4] += s.decodes
-    row[5] += s.prefill_tokens
-    delivered_s = delivered_at(e, end)
-    done = _give_tokens(e, delivered_s)
-    s.most_blocks = max(s.most_blocks, c.blocks - s.free_blocks)
-    if done > 0:
-        _finish_requests(e, done, delivered_s)
-    s.time_s = end
-    s.delivered_s = delivered_s
-    s.steps += 1
-    s.shown_running = s.running
-    s.shown_waiting = s.waiting
-    s.shown_blocks = c.blocks - s.free_blocks
-    s.most_waiting = max(s.most_waiting, s.waiting)
+def _list_decoding(e: Engine) -> None:
+    """List who decodes in the scheduled batch: their clients get its tokens, as those of `sampled` do."""
+    s, r = e.state[0], e.requests
+    batch = s.step & 1
+    e.batches[batch].streamed = 0
+    i = following(e.running, r.size)
+    while i != r.size:
+        if r[i].phase == DECODING:
+            e.streamed[batch, e.batches[batch].streamed] = i
+            e.batches[batch].streamed += 1
+        i = following(e.running, i)
 
 
 @kernel
-def _simulate(e: Engine) -> None:
-    """Run until the duration is over or nothing is left to do."""
+def _advance(e: Engine, until_s: float, most_steps: int) -> None:
+    """Go on until then, or until so many more steps have ended, or until nothing is left to do.
+
+    No step begins at `until_s` or later: what is submitted for that time may still join it.
+    """
     c, s = e.config[0], e.state[0]
-    if c.preload and c.max_loras > 0:
+    if c.preload:
         preload(e)
-    while True:
-        accept_arrivals(e)
-        if s.running + s.waiting == 0:
-            until = next_handled(e)
-            _observe(e, min(until, c.duration_s))
-            if until >= c.duration_s:
+        c.preload = False
+    last_step = s.steps + most_steps
+    while s.steps < last_step:
+        if s.waits:
+            if s.boundary_s > until_s:
                 return
-            s.time_s = until
-            continue
-        schedule(e)
-        touch_adapters(e)
-        if e.log.size > 0:
-            note(e, step_log.STEP, int(s.time_s), 0)
-            note_schedule(e)
-        end = s.time_s + _step_seconds(e)
-        _observe(e, min(end, c.duration_s))
-        if end > c.duration_s:
+            _deliver(e)
+        elif s.time_s >= until_s:
             return
-        _complete_step(e, end)
-        accept_arrivals(e)
-        record_adapters(e)
-        if e.log.size > 0:
-            note(e, step_log.BLOCKS_LEFT, c.blocks - s.free_blocks, 0)
+        else:
+            accept_arrivals(e)
+            if s.ended:
+                record_adapters(e)
+                s.ended = False
+            if s.running + s.waiting > 0:
+                _launch(e)
+            elif s.in_flight > 0:  # a batch whose requests have all gone
+                _go_to(e, max(s.time_s, e.batches[s.step & 1].end_s))
+                s.in_flight = 0
+            else:
+                arrival_s = next_handled(e, until_s)
+                if arrival_s >= until_s:
+                    return
+                _go_to(e, arrival_s)
 
 
-def _compiled(sources: str) -> Any:
-    """The loop, compiled once for these sources: numba's cache misses changes in the functions it calls."""
+@kernel
+def _abort(e: Engine, i: int) -> None:
+    """A client has gone: free what its request holds, and forget it in the batches that are in flight."""
+    s, r = e.state[0], e.requests
+    if r[i].phase == WAITING:
+        dequeue(e, i)
+    else:
+        leave_running(e, i, s.step)
+    r[i].phase = ABORTED
+    for k in range(s.in_flight):
+        batch = (s.step - k) & 1
+        b = e.batches[batch]
+        b.sampled = _without(e.sampled[batch], b.sampled, i)
+        b.ended = _without(e.ended[batch], b.ended, i)
+        if e.streamed.size > 0:
+            b.streamed = _without(e.streamed[batch], b.streamed, i)
+
+
+@kernel
+def _without(items: NDArray[np.int32], count: int, i: int) -> int:
+    """Take `i` out of the first `count` items; returns how many are left."""
+    left = 0
+    for k in range(count):
+        if items[k] != i:
+            items[left] = items[k]
+            left += 1
+    return left
+
+
+@kernel
+def _load(e: Engine, adapter: int, at_s: float) -> float:
+    """Load an adapter as soon as no batch is under way, not before `at_s`; returns when that is done."""
+    s = e.state[0]
+    load_between_steps(e, adapter)
+    if s.waits:
+        return float(s.boundary_s + s.stall_s)
+    _go_to(e, max(s.time_s, at_s) + s.stall_s)
+    s.stall_s = 0.0
+    return float(s.time_s)
+
+
+def _compiled(sources: str) -> tuple[Any, Any, Any]:
+    """What Python calls, compiled once for these sources: numba's cache misses changes in what they call."""
 
     @njit(cache=True, **OPTIONS)
-    def run(e: Engine) -> int:
-        _simulate(e)
+    def advance(e: Engine, until_s: float, most_steps: int, close: bool) -> int:
+        _advance(e, until_s, most_steps)
+        if close:
+            _observe(e, until_s)
         return len(sources)
 
-    return run
+    @njit(cache=True, **OPTIONS)
+    def abort(e: Engine, i: int) -> int:
+        _abort(e, i)
+        return len(sources)
+
+    @njit(cache=True, **OPTIONS)
+    def load(e: Engine, adapter: int, at_s: float) -> tuple[float, int]:
+        return _load(e, adapter, at_s), len(sources)
+
+    return advance, abort, load
 
 
 def _sources() -> str:
@@ -194,9 +352,31 @@ def _sources() -> str:
     return sha256(contents).hexdigest()
 
 
-_run = _compiled(_sources())
+_run, _end, _add = _compiled(_sources())
+
+NO_LIMIT: Final = 2**62
 
 
 def run_engine(e: Engine) -> None:
-    """Simulate `e` in place, without holding the interpreter's lock."""
-    _run(e)
+    """Simulate `e` in place to the end of its time series, without holding the interpreter's lock."""
+    _run(e, float(e.config.end_s[0]), NO_LIMIT, True)
+
+
+def advance_engine(e: Engine, until_s: float, most_steps: int = NO_LIMIT) -> None:
+    """Simulate `e` in place until then, or for so many steps; it may go on afterwards."""
+    _run(e, until_s, most_steps, False)
+
+
+def observe_until(e: Engine, until_s: float) -> None:
+    """Bring the time series of an engine that has advanced as far up to date."""
+    _run(e, until_s, 0, True)
+
+
+def abort_request(e: Engine, i: int) -> None:
+    """Take a waiting or running request away."""
+    _end(e, i)
+
+
+def load_adapter(e: Engine, adapter: int, at_s: float) -> float:
+    """Load an adapter between two steps; returns when that is done."""
+    return float(_add(e, adapter, at_s)[0])

@@ -29,6 +29,13 @@ class SchedulerPolicy:
     """Admit a request only if all its known tokens would fit."""
     watermark_blocks: int = 0
     """Blocks that admissions leave free while something runs."""
+    adapter_limit_counts_running: bool = False
+    """`max_loras` limits the adapters of all running requests, not of those scheduled in the step; that
+    differs only where a running request is not scheduled, which is where scheduling is asynchronous."""
+    async_scheduling: bool = False
+    """Schedule a batch while the one before it runs, whose tokens are then not known yet."""
+    scheduling_s: float = 0.0
+    """What the host takes of every step beside scanning the queue; asynchronous scheduling hides both."""
 
     @property
     def max_running(self) -> int:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from adapter_twin.engine import step_log
+from adapter_twin.engine.building import new_engine
 from adapter_twin.engine.loop import run_engine
 from adapter_twin.engine.policy import SchedulerPolicy
-from adapter_twin.engine.state import Engine, new_engine
 from adapter_twin.engine.step_time import N_COEFFICIENTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adapter_twin.engine.state import Engine
 
 Recording = Mapping[str, Any]
 Step = dict[str, Any]
@@ -77,7 +79,7 @@ def replay(recording: Recording) -> list[Step]:
     Only steps that schedule something are listed. Where the recording says in which order the worker touched
     adapters (`lora_apply`; it is the order of a Python set), that order is followed.
     """
-    log_size = 1 << 16
+    log_size = 1 << 20
     while True:
         engine, names = _recorded_engine(recording, log_size)
         run_engine(engine)

@@ -1,6 +1,7 @@
 """One call per engine step: who computes how many tokens, by vLLM V1's rules.
 
 Running requests come first, in order of admission, then waiting ones while budget, seats and blocks last.
+One whose last token is in flight (ENDING) still runs, but has nothing left to compute: it is passed over.
 DECODING requests advance by one token in every step, so they are scheduled all at once in O(1); requests are
 visited one by one only when the budget or the blocks cannot serve all of them, or when several are computing.
 """
@@ -12,7 +13,7 @@ from adapter_twin.engine.adapter_tiers import begin_use, end_use
 from adapter_twin.engine.compiling import kernel
 from adapter_twin.engine.decoding import stop_decoding
 from adapter_twin.engine.linked_list import append, following, last, remove
-from adapter_twin.engine.state import COMPUTING, DECODING, Engine
+from adapter_twin.engine.state import COMPUTING, DECODING, ENDING, Engine
 from adapter_twin.engine.step_log import note
 from adapter_twin.engine.waiting_queue import NOBODY, dequeue, next_candidate, requeue_first, update_candidate
 
@@ -27,7 +28,6 @@ def schedule(e: Engine) -> None:
     s.step += 1
     s.budget = c.budget
     s.decodes = s.prefill_tokens = s.batch_size = s.preempted = 0
-    s.stall_s = 0.0
     s.prefill_cap = _prefill_cap(e)
     s.scan_end = _START_OF_QUEUE
     if not _schedule_running_at_once(e):
@@ -78,6 +78,9 @@ def _schedule_running_one_by_one(e: Engine) -> None:
     s, r = e.state[0], e.requests
     i = following(e.running, r.size)
     while i != r.size and s.budget > 0:
+        if r[i].phase == ENDING:
+            i = following(e.running, i)
+            continue
         chunk = min(_missing_tokens(e, i), s.budget)
         blocks = _blocks_for(e, i, chunk)
         if not _make_room(e, i, blocks):
@@ -112,8 +115,6 @@ def _make_room(e: Engine, i: int, blocks: int) -> bool:
 def _preempt(e: Engine, i: int) -> None:
     """Take a request's blocks and put it first in the queue, to compute all its tokens again."""
     s, r = e.state[0], e.requests
-    if r[i].phase == DECODING:
-        stop_decoding(e, i, s.step - 1)
     leave_running(e, i, s.step - 1)
     r[i].computed = 0
     r[i].preemptions += 1
@@ -158,16 +159,38 @@ def _admit(e: Engine, i: int, chunk: int) -> None:
 
 
 @kernel
-def leave_running(e: Engine, i: int, last_step: int) -> None:
-    """Take a COMPUTING request, last scheduled in `last_step`, off the list; free its blocks and adapter."""
+def stop_scheduling(e: Engine, i: int) -> None:
+    """The last token of a running request is on its way: until then it keeps its seat and its blocks."""
     c, s, r = e.config[0], e.state[0], e.requests
-    remove(e.running, i)
-    s.running -= 1
+    if r[i].phase == DECODING:
+        stop_decoding(e, i, s.step)
+    r[i].phase = ENDING
     s.computing -= 1
     s.context -= r[i].computed
+    if not c.limit_counts_running:
+        _let_adapter_go(e, i, s.step)
+
+
+@kernel
+def leave_running(e: Engine, i: int, last_step: int) -> None:
+    """Take a running request, last scheduled in `last_step` or ENDING, off the list; free what it holds."""
+    c, s, r = e.config[0], e.state[0], e.requests
+    if r[i].phase == DECODING:
+        stop_decoding(e, i, last_step)
+    if r[i].phase == COMPUTING:
+        s.computing -= 1
+        s.context -= r[i].computed
+    if r[i].phase == COMPUTING or c.limit_counts_running:
+        _let_adapter_go(e, i, last_step)
+    remove(e.running, i)
+    s.running -= 1
     s.free_blocks += -(-r[i].computed // c.block_size)
-    end_use(e, r[i].adapter, last_step)
-    update_candidate(e, r[i].adapter)
+
+
+@kernel
+def _let_adapter_go(e: Engine, i: int, last_step: int) -> None:
+    end_use(e, e.requests[i].adapter, last_step)
+    update_candidate(e, e.requests[i].adapter)
 
 
 @kernel

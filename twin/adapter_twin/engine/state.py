@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from adapter_twin.engine.linked_list import Links, empty_lists
-from adapter_twin.engine.policy import UNSCRAPED, FrontEndPolicy
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from adapter_twin.engine.policy import SchedulerPolicy
+    from adapter_twin.engine.linked_list import Links
 
 PENDING: Final = 0
 """Phases of a request: not arrived yet."""
@@ -21,12 +18,16 @@ COMPUTING: Final = 2
 """Running, with more than its newest token to compute: a prompt, or a recomputation after preemption."""
 DECODING: Final = 3
 """Running and certain to compute one token in every step; its counters follow from the step number."""
-FINISHED: Final = 4
-REJECTED: Final = 5
+ENDING: Final = 4
+"""Running for the last time: the batch that samples its last token is in flight."""
+FINISHED: Final = 5
+REJECTED: Final = 6
+ABORTED: Final = 7
 
 CONFIG = np.dtype(
     [
-        ("duration_s", np.float64),
+        ("start_s", np.float64),  # of the clock and of the time series
+        ("end_s", np.float64),  # of the time series
         ("fixed_step_s", np.float64),  # > 0: every step takes this long, whatever it holds
         ("max_running", np.int64),
         ("budget", np.int64),
@@ -40,7 +41,11 @@ CONFIG = np.dtype(
         ("lone_unlimited", np.bool_),
         ("reserve_full", np.bool_),
         ("watermark", np.int64),
+        ("batches_ahead", np.int64),  # 1: a batch is scheduled while the one before it runs
+        ("scheduling_s", np.float64),  # host's part of a step, hidden where a batch is ahead
+        ("limit_counts_running", np.bool_),  # `max_loras` limits the adapters of all running requests
         ("blocks", np.int64),
+        ("adapters", np.int64),  # known so far
         ("base_model", np.int64),  # index of the base model among the adapters
         ("bucket_mask", np.int64),
         ("bin_s", np.float64),
@@ -58,10 +63,16 @@ CONFIG = np.dtype(
 STATE = np.dtype(
     [
         ("time_s", np.float64),
+        ("observed_s", np.float64),  # until when the gauges are in the time series
+        ("boundary_s", np.float64),  # when the next step may be scheduled
+        ("waits", np.bool_),  # for the boundary, and for the oldest batch in flight
+        ("in_flight", np.int64),  # batches
+        ("ended", np.bool_),  # a step has, just now
         ("stall_s", np.float64),  # loading of adapters in this step
         ("step", np.int64),
-        ("steps", np.int64),  # finished before the end
-        ("next_arrival", np.int64),
+        ("steps", np.int64),  # whose tokens were delivered
+        ("next_arrival", np.int64),  # place in `upcoming`, counted from the beginning
+        ("submitted", np.int64),  # the place behind the last one
         ("waiting", np.int64),
         ("running", np.int64),
         ("decoding", np.int64),
@@ -152,6 +163,19 @@ ADAPTER = np.dtype(
     align=True,
 )
 
+BATCH = np.dtype(
+    [
+        ("start_s", np.float64),
+        ("end_s", np.float64),
+        ("decodes", np.int64),
+        ("prefill_tokens", np.int64),
+        ("sampled", np.int64),  # COMPUTING requests that got a token, in `sampled`
+        ("ended", np.int64),  # requests that got their last one, in `ended`
+        ("streamed", np.int64),  # DECODING requests, in `streamed`
+    ],
+    align=True,
+)
+
 SERIES: Final = (
     "seconds",
     "running",
@@ -180,6 +204,8 @@ class Engine(NamedTuple):
     state: Any
     requests: Any
     adapters: Any
+    batches: Any
+    """Of this step and of the one before it, by the parity of the step's number."""
     coefficients: NDArray[np.float64]
     waiting: Links
     """Requests in queue order, one list."""
@@ -189,14 +215,20 @@ class Engine(NamedTuple):
     """Requests in the order of admission, one list."""
     buckets: Links
     """DECODING requests in one list per step in which they finish, modulo the number of lists."""
+    upcoming: NDArray[np.int32]
+    """Requests by arrival, a ring of a power of two: places are taken modulo its size."""
     block_demand: NDArray[np.int64]
     """DECODING requests by (zero_step modulo block size): who needs a block in which step."""
     heap: NDArray[np.int32]
     """Active adapters with waiting requests, the one whose first request came earliest on top."""
     batch: NDArray[np.int32]
     """COMPUTING requests scheduled in this step."""
-    finished: NDArray[np.int32]
-    """Requests that got their last token in this step."""
+    sampled: NDArray[np.int32]
+    """Those of them that get a token, of the same two batches as `batches`: shape (2, seats)."""
+    ended: NDArray[np.int32]
+    """Requests that get their last token, likewise."""
+    streamed: NDArray[np.int32]
+    """DECODING requests of each batch, likewise; empty: nobody asks."""
     slots: NDArray[np.int32]
     """Adapter in each slot, -1 if empty."""
     active: NDArray[np.int32]
@@ -221,121 +253,3 @@ class Engine(NamedTuple):
 def records(dtype: np.dtype[Any], count: int) -> Any:
     """Zeroed records whose fields are attributes."""
     return np.zeros(count, dtype=dtype).view(np.recarray)
-
-
-def new_engine(
-    policy: SchedulerPolicy,
-    coefficients: NDArray[np.float64],
-    arrival_s: NDArray[np.float64],
-    prompt_tokens: NDArray[np.integer[Any]],
-    output_tokens: NDArray[np.integer[Any]],
-    adapter: NDArray[np.integer[Any]],
-    cpu_to_gpu_s: NDArray[np.float64],
-    disk_s: NDArray[np.float64],
-    *,
-    front_end: FrontEndPolicy = UNSCRAPED,
-    max_lora_rank: int = 1,
-    duration_s: float = np.inf,
-    fixed_step_s: float = 0.0,
-    bins: int = 1,
-    log_size: int = 0,
-    preload: bool = False,
-    applied: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
-) -> Engine:
-    """An engine at rest, its slots and its CPU tier empty.
-
-    Args:
-        policy: limits and switches of the scheduler.
-        coefficients: of the step time.
-        arrival_s: sorted arrival times, shape (requests,).
-        prompt_tokens: shape (requests,).
-        output_tokens: at least 1 each, shape (requests,).
-        adapter: index of the adapter of each request, -1 for the base model, shape (requests,).
-        cpu_to_gpu_s: seconds to copy each adapter to a slot, shape (adapters,).
-        disk_s: seconds to read each adapter from disk, shape (adapters,).
-        front_end: what the server in front of the engine does.
-        max_lora_rank: rank that the slots are padded to.
-        duration_s: the simulation stops here.
-        fixed_step_s: if positive, what every step takes.
-        bins: length of the time series over the duration.
-        log_size: integers that the step log can hold; 0: no log.
-        preload: load all adapters at the start, as a server with `--lora-modules` does.
-        applied: order in which each step touches adapters (flat, and offsets by step), for recorded steps.
-    """
-    n, adapters = arrival_s.size, cpu_to_gpu_s.size
-    buckets = 1 << int(output_tokens.max(initial=1) + 1).bit_length()
-    engine = Engine(
-        config=records(CONFIG, 1),
-        state=records(STATE, 1),
-        requests=records(REQUEST, n),
-        adapters=records(ADAPTER, adapters + 1),
-        coefficients=coefficients,
-        waiting=empty_lists(n, 1),
-        queues=empty_lists(n, adapters + 1),
-        running=empty_lists(n, 1),
-        buckets=empty_lists(n, buckets),
-        block_demand=np.zeros(policy.block_size, dtype=np.int64),
-        heap=np.zeros(adapters + 1, dtype=np.int32),
-        batch=np.zeros(min(n, policy.max_running), dtype=np.int32),
-        finished=np.zeros(min(n, policy.max_running), dtype=np.int32),
-        slots=np.full(policy.max_loras, -1, dtype=np.int32),
-        active=np.zeros(policy.max_loras, dtype=np.int32),
-        gpu_lru=empty_lists(adapters, 1),
-        cpu_lru=empty_lists(adapters, 1),
-        applied=np.zeros(0, dtype=np.int32) if applied is None else applied[0],
-        applied_from=np.zeros(0, dtype=np.int64) if applied is None else applied[1],
-        seen_keys=np.zeros(SEEN_KEYS if front_end.scrape_interval_s else 1, dtype=np.bool_),
-        intended_s=np.zeros(0),
-        series=np.zeros((bins, len(SERIES))),
-        gaps=np.zeros(GAP_BINS, dtype=np.int64),
-        log=np.zeros(log_size, dtype=np.int32),
-    )
-    _configure(engine.config, policy)
-    _configure_front_end(engine.config, front_end)
-    engine.config.duration_s = duration_s
-    engine.config.fixed_step_s = fixed_step_s
-    engine.config.max_lora_rank = max_lora_rank
-    engine.config.base_model = adapters
-    engine.config.bucket_mask = buckets - 1
-    engine.config.bin_s = duration_s / bins
-    engine.config.preload = preload
-    engine.state.free_blocks = policy.blocks
-    engine.state.next_scrape_s = front_end.scrape_interval_s
-    engine.state.pause_start_s = engine.state.pause_end_s = -1.0
-    engine.state.free_slots = policy.max_loras
-    requests = engine.requests
-    requests.arrival_s, requests.prompt, requests.output = arrival_s, prompt_tokens, output_tokens
-    requests.adapter = np.where(adapter < 0, adapters, adapter)
-    requests.first_token_s = requests.finish_s = np.nan
-    engine.adapters.cpu_to_gpu_s[:adapters] = cpu_to_gpu_s
-    engine.adapters.disk_s[:adapters] = disk_s
-    engine.adapters.slot = engine.adapters.place = -1
-    engine.adapters.set_order[:adapters] = np.random.default_rng(adapters).permutation(adapters)
-    engine.adapters.key[:adapters] = np.random.default_rng(adapters).integers(2**62, size=adapters)
-    engine.adapters.known[adapters] = True
-    engine.adapters.running[adapters] = 1  # the base model is always active
-    return engine
-
-
-def _configure(config: Any, policy: SchedulerPolicy) -> None:
-    config.max_running = policy.max_running
-    config.budget = policy.max_num_batched_tokens
-    config.block_size = policy.block_size
-    config.blocks = policy.blocks
-    config.max_loras = policy.max_loras
-    config.max_cpu_loras = policy.max_cpu_loras
-    config.max_connections = policy.max_connections
-    config.threshold = policy.long_prefill_token_threshold
-    config.threshold_adaptive = policy.long_prefill_token_threshold_adaptive
-    config.lone_unlimited = policy.lone_prefill_is_unlimited
-    config.reserve_full = policy.scheduler_reserve_full_isl
-    config.watermark = policy.watermark_blocks
-
-
-def _configure_front_end(config: Any, front_end: FrontEndPolicy) -> None:
-    config.request_s = front_end.request_s
-    config.scrape_interval_s = front_end.scrape_interval_s
-    config.render_per_label_set_s = front_end.render_per_label_set_s
-    config.render_per_name_s = front_end.render_per_name_s
-    config.coalesce_below = front_end.coalesce_below
-    config.tokenizer_s = front_end.tokenizer_s

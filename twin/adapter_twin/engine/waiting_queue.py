@@ -22,8 +22,10 @@ def accept_arrivals(e: Engine) -> None:
     """Queue the requests that have arrived by now; turn away those above the cap on connections."""
     c, s, r = e.config[0], e.state[0], e.requests
     handled_s = handled_until(e)
-    while s.next_arrival < r.size and r[s.next_arrival].arrival_s + c.request_s <= handled_s:
-        i = s.next_arrival
+    while s.next_arrival < s.submitted:
+        i = e.upcoming[s.next_arrival & (e.upcoming.size - 1)]
+        if r[i].arrival_s + c.request_s > handled_s:
+            return
         meet_adapter(e, i)
         if s.tokenizers_until_s > s.time_s:
             return
