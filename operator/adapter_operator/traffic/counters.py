@@ -24,7 +24,8 @@ PROMPT_TOKENS: Final = "envoy_adaptwin_prompt_tokens"
 OUTPUT_TOKENS: Final = "envoy_adaptwin_completion_tokens"
 """Names of counters, without the `_total` that some end with."""
 
-FILTER: Final = "^(cluster\\..*\\.upstream_(rq_total|rq_retry|rq_(active|pending)_overflow|cx_none_healthy)|adaptwin\\..*)$"
+_COUNTERS: Final = "rq_total|rq_retry|rq_active_overflow|rq_pending_overflow|cx_none_healthy"
+FILTER: Final = rf"^(cluster\..*\.upstream_({_COUNTERS})|adaptwin\..*)$"
 """For `GET /stats/prometheus?usedonly&filter=…`: all statistics would be megabytes."""
 
 _FIELDS: Final[Mapping[str, str]] = {
