@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adapter_twin import slo
 from adapter_twin.engine.state import FINISHED, GAP_MINIMUM_S, GAP_RATIO, WAITING, Engine
 from adapter_twin.report import NAN, Histogram, LatencySummary, PerAdapter, Report, Status, TimeSeries
+from adapter_twin.tally import Finished, tally_adapters, tally_finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +32,8 @@ def out_of_memory(
 ) -> Report:
     """The report of a replica that did not start: everything offered, nothing done."""
     nothing = np.zeros(0)
-    tokens = _total_tokens(offered)
     never = np.full(offered.count, NAN)
+    per_adapter, totals = _per_adapter(offered, adapters, never, never, NAN, duration_s)
     return Report(
         status=Status.OUT_OF_MEMORY,
         memory=verdict,
@@ -41,10 +43,10 @@ def out_of_memory(
         running_requests=0,
         waiting_requests=0,
         rejected_requests=offered.count,
-        offered_tokens=int(tokens.sum()),
+        offered_tokens=totals.offered_tokens,
         input_tokens=0,
         output_tokens=0,
-        served_fraction=slo.served_fraction(0.0, float(tokens.sum())),
+        served_fraction=slo.served_fraction(0.0, totals.offered_tokens),
         ttft_s=LatencySummary(),
         tpot_s=LatencySummary(),
         itl_s=LatencySummary(),
@@ -58,7 +60,7 @@ def out_of_memory(
         adapter_loads=0,
         adapter_disk_loads=0,
         steps=0,
-        per_adapter=_per_adapter(offered, adapters, never, never, NAN, duration_s),
+        per_adapter=per_adapter,
         timeseries=TimeSeries(*[nothing] * 7),
     )
 
@@ -82,19 +84,13 @@ def summarize(
         duration_s: of the simulation.
     """
     state, requests = engine.state[0], engine.requests
-    done = requests.phase == FINISHED
-    output = requests.output[done].astype(np.int64)
-    arrival_s, first_s, finish_s = (
-        requests[name][done] for name in ("arrival_s", "first_token_s", "finish_s")
-    )
+    finished = _finished(requests)
+    output, decoding_s = finished.output, finished.decoding_s
     several = output > 1
-    decoding_s = finish_s - first_s
     chunks = 1.0 - float(state.merged_gaps) / max(1, int(state.token_gaps))
     itl_mean_s = float(decoding_s.sum() / ((output - 1).sum() * chunks)) if several.any() else NAN
-    first_token_s, end_s = _over_offered(accepted, requests, done)
-    per_adapter = _per_adapter(offered, adapters, first_token_s, end_s, itl_mean_s, duration_s)
-    completable = _completable(offered, itl_mean_s, duration_s)
-    tokens = _total_tokens(offered)
+    first_token_s, end_s = _over_offered(accepted, finished)
+    per_adapter, totals = _per_adapter(offered, adapters, first_token_s, end_s, itl_mean_s, duration_s)
     series = _time_series(engine, duration_s)
     warm = series.time_s >= _WARM_UP * duration_s
     return Report(
@@ -102,20 +98,18 @@ def summarize(
         memory=verdict,
         duration_s=duration_s,
         offered_requests=offered.count,
-        completed_requests=int(done.sum()),
+        completed_requests=output.size,
         running_requests=int(state.running),
         waiting_requests=int((requests.phase <= WAITING).sum()),
         rejected_requests=int(state.rejected + (~accepted).sum()),
-        offered_tokens=int(tokens.sum()),
-        input_tokens=int(requests.prompt[done].sum(dtype=np.int64)),
+        offered_tokens=totals.offered_tokens,
+        input_tokens=finished.input_tokens,
         output_tokens=int(output.sum()),
-        served_fraction=slo.served_fraction(
-            float(tokens[completable & np.isfinite(end_s)].sum()), float(tokens[completable].sum())
-        ),
-        ttft_s=LatencySummary.of(first_s - arrival_s),
+        served_fraction=slo.served_fraction(totals.served_tokens, totals.completable_tokens),
+        ttft_s=LatencySummary.of(finished.ttft_s),
         tpot_s=LatencySummary.of(decoding_s[several] / (output[several] - 1)),
         itl_s=_gap_summary(engine.gaps, itl_mean_s),
-        e2e_s=LatencySummary.of(finish_s - arrival_s),
+        e2e_s=LatencySummary.of(finished.e2e_s),
         running_mean=float(series.running[warm].mean()),
         waiting_mean=float(series.waiting[warm].mean()),
         kv_usage_mean=float(series.kv_usage[warm].mean()),
@@ -127,31 +121,36 @@ def summarize(
         steps=int(state.steps),
         per_adapter=per_adapter,
         timeseries=series,
-        last_finish_s=float(finish_s.max()) if finish_s.size else NAN,
-        ttft_histogram=Histogram.of(first_s - arrival_s),
+        last_finish_s=float(np.nanmax(end_s)) if output.size else NAN,
+        ttft_histogram=Histogram.of(finished.ttft_s),
         itl_histogram=_gap_histogram(engine.gaps),
-        e2e_histogram=Histogram.of(finish_s - arrival_s),
+        e2e_histogram=Histogram.of(finished.e2e_s),
     )
 
 
-def _total_tokens(requests: Requests) -> NDArray[np.int64]:
-    return requests.prompt_tokens.astype(np.int64) + requests.output_tokens
-
-
-def _completable(offered: Requests, itl_mean_s: float, duration_s: float) -> NDArray[np.bool_]:
-    return slo.completable(
-        offered.arrival_s, offered.output_tokens, itl_mean_s=itl_mean_s, duration_s=duration_s
-    )
+def _finished(requests: NDArray[np.void]) -> Finished:
+    columns = ("arrival_s", "prompt", "output", "first_token_s", "finish_s")
+    return Finished(*tally_finished(requests["phase"] == FINISHED, *(requests[name] for name in columns)))
 
 
 def _over_offered(
-    accepted: NDArray[np.bool_], requests: NDArray[np.void], done: NDArray[np.bool_]
+    accepted: NDArray[np.bool_], finished: Finished
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """First and last token times of all offered requests, NaN where a request did not complete."""
+    if accepted.all():
+        return finished.first_token_s, finished.finish_s
     first_token_s, end_s = np.full(accepted.size, NAN), np.full(accepted.size, NAN)
-    first_token_s[accepted] = np.where(done, requests["first_token_s"], NAN)
-    end_s[accepted] = np.where(done, requests["finish_s"], NAN)
+    first_token_s[accepted], end_s[accepted] = finished.first_token_s, finished.finish_s
     return first_token_s, end_s
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Tokens over all adapters and the base model."""
+
+    offered_tokens: int
+    completable_tokens: int
+    served_tokens: int
 
 
 def _per_adapter(
@@ -161,36 +160,39 @@ def _per_adapter(
     end_s: NDArray[np.float64],
     itl_mean_s: float,
     duration_s: float,
-) -> PerAdapter:
-    of_adapters = offered.adapter >= 0
-    owner = offered.adapter[of_adapters]
-    tokens = _total_tokens(offered)[of_adapters]
-    output = offered.output_tokens[of_adapters]
-    first, end = first_token_s[of_adapters], end_s[of_adapters]
-    done = np.isfinite(end)
-    completable = _completable(offered, itl_mean_s, duration_s)[of_adapters]
-
-    def total(chosen: NDArray[np.bool_], weights: NDArray[Any] | None = None) -> NDArray[Any]:
-        chosen_weights = None if weights is None else weights[chosen]
-        return np.bincount(owner[chosen], weights=chosen_weights, minlength=len(adapters))
-
-    every = np.ones_like(done)
-    completed = total(done).astype(np.int64)
-    gaps = total(done, output - 1)
+) -> tuple[PerAdapter, _Totals]:
+    completable = slo.completable(
+        offered.arrival_s, offered.output_tokens, itl_mean_s=itl_mean_s, duration_s=duration_s
+    )
+    counts, sums = np.zeros((len(adapters) + 1, 7), dtype=np.int64), np.zeros((len(adapters) + 1, 2))
+    tally_adapters(
+        offered.adapter,
+        offered.arrival_s,
+        offered.prompt_tokens,
+        offered.output_tokens,
+        first_token_s,
+        end_s,
+        completable,
+        counts,
+        sums,
+    )
+    _, _, tokens, _, completable_tokens, served_tokens, _ = counts.sum(axis=0).tolist()
+    columns = tuple(counts[:-1].T.copy())
+    requests, completed, offered_tokens, completed_tokens, own_completable, own_served, gaps = columns
     with np.errstate(invalid="ignore"):
-        ttft_mean_s = total(done, first - offered.arrival_s[of_adapters]) / completed
-        own_itl_mean_s = total(done, end - first) / gaps
-    return PerAdapter(
+        ttft_mean_s, own_itl_mean_s = sums[:-1, 0] / completed, sums[:-1, 1] / gaps
+    own = PerAdapter(
         names=tuple(adapter.name for adapter in adapters),
-        offered_requests=total(every).astype(np.int64),
+        offered_requests=requests,
         completed_requests=completed,
-        offered_tokens=total(every, tokens).astype(np.int64),
-        completed_tokens=total(done, tokens).astype(np.int64),
-        completable_tokens=total(completable, tokens).astype(np.int64),
-        served_tokens=total(completable & done, tokens).astype(np.int64),
+        offered_tokens=offered_tokens,
+        completed_tokens=completed_tokens,
+        completable_tokens=own_completable,
+        served_tokens=own_served,
         ttft_mean_s=ttft_mean_s,
         itl_mean_s=own_itl_mean_s,
     )
+    return own, _Totals(tokens, completable_tokens, served_tokens)
 
 
 def _gap_summary(gaps: NDArray[np.int64], mean_s: float) -> LatencySummary:

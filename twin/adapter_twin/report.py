@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from adapter_twin.memory import MemoryVerdict
@@ -17,6 +19,7 @@ NAN = float("nan")
 
 _DROPPED_BITS = 49
 """Of a double: what is left is its exponent and the first three digits of its mantissa."""
+_PERCENTILE_BITS = 45
 _LEAST_S = 1e-6
 
 
@@ -25,6 +28,29 @@ class Status(StrEnum):
 
     OK = "ok"
     OUT_OF_MEMORY = "oom"
+
+
+def percentiles(values: NDArray[np.float64], wanted: Sequence[float]) -> list[float]:
+    """`numpy.percentile` of values that are not negative, faster: only those around each place are sorted.
+
+    Doubles that are not negative are ordered like their bits, so their upper bits tell where a place lies.
+    """
+    bins = np.ascontiguousarray(values).view(np.int64) >> _PERCENTILE_BITS
+    first = int(bins.min())
+    bins -= first
+    below = np.concatenate([[0], np.cumsum(np.bincount(bins))])
+
+    def at(percent: float) -> float:
+        place = percent / 100.0 * (values.size - 1)
+        lower = min(int(place), values.size - 1)
+        upper = min(lower + 1, values.size - 1)
+        low, high = np.searchsorted(below, (lower, upper), side="right") - 1
+        near = np.sort(values[(bins >= low) & (bins <= high)])
+        left, right = near[[lower - below[low], upper - below[low]]].tolist()
+        share = place - lower
+        return float(left + (right - left) * share if share < 0.5 else right - (right - left) * (1 - share))
+
+    return [at(percent) for percent in wanted]
 
 
 @dataclass(frozen=True)
@@ -41,8 +67,7 @@ class LatencySummary:
         """Mean and percentiles of single values."""
         if values.size == 0:
             return cls()
-        p50, p90, p99 = np.percentile(values, (50, 90, 99))
-        return cls(float(values.mean()), float(p50), float(p90), float(p99))
+        return cls(float(values.mean()), *percentiles(values, (50.0, 90.0, 99.0)))
 
 
 @dataclass(frozen=True, eq=False)

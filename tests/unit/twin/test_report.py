@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from adapter_twin.report import Histogram, LatencySummary, percentiles
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 17, 1000, 50_000])
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 3000.0])
+def test_percentiles_are_numpys_to_the_last_bit(size, scale):
+    values = np.random.default_rng(size).exponential(scale, size)
+    wanted = (0.0, 12.5, 50.0, 90.0, 99.0, 100.0)
+    assert percentiles(values, wanted) == np.percentile(values, wanted).tolist()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_percentiles_of_equal_values(value):
+    assert percentiles(np.full(9, value), (50.0, 99.0)) == [value, value]
+
+
+def test_summary_of_nothing_is_unknown():
+    assert np.isnan(LatencySummary.of(np.zeros(0)).p99)
+
+
+def test_histogram_counts_every_value_where_it_lies():
+    values = np.random.default_rng(0).lognormal(-3.0, 2.0, 10_000)
+    histogram = Histogram.of(values)
+    assert histogram.counts.tolist() == np.histogram(values, histogram.edges_s)[0].tolist()
+    assert histogram.counts.sum() == values.size
+    widths = histogram.edges_s[1:] / histogram.edges_s[:-1]
+    assert np.all((widths > 1.05) & (widths <= 1.125))
+    assert Histogram.of(np.zeros(0)).counts.size == 0
