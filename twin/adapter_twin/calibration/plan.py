@@ -3,7 +3,8 @@
 Candidates are servers (slots, rank) with clients (concurrency, lengths, adapters). The twin simulates each at
 the derived profile, and its Jacobian says what the run would tell. Runs are then taken one by one, first the
 one that takes away the most uncertainty of the step time for its own time (averaged over small and large
-steps: an I-optimal design, found greedily); a run on a server that no other run needs pays for its start too.
+steps: an I-optimal design, found greedily, then by exchanges); a run on a server that no other run needs
+pays for its start too.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ _GOOD_ENOUGH = 0.015
 """Relative error of the step time, on average over small and large steps, at which a plan is complete."""
 _LEAST_GAIN = 0.02
 """Part of that error that a run must take away to be worth making."""
+_TIME, _BETTER = 0.3, 0.995
+"""A plan of twice the time must be 1.2 times as certain; an exchange must be worth something."""
 _WEIGHT = 0.2
 """Of a relative error in loading times and in the way to the queue, against one in the step time."""
 _MOST_SWAPPED = 128
@@ -159,6 +162,7 @@ def plan_runs(
     found = [matrix for _, matrix in told]
     targets = _targets(profile, [run.server for run in timed if run.server.max_loras])
     chosen = _choose(timed, found, targets, start_s(profile), most)
+    chosen = _exchanged(chosen, timed, found, targets, start_s(profile))
     return _plan(profile, targets, [timed[i] for i in chosen], [found[i] for i in chosen])
 
 
@@ -247,6 +251,27 @@ def _choose(
             break
         chosen.append(best)
         known = known + found[best]
+    return chosen
+
+
+def _exchanged(
+    chosen: list[int], runs: Sequence[PlannedRun], found: Sequence[_Vector], targets: _Vector, start: float
+) -> list[int]:
+    """Single runs exchanged for others for as long as that makes the plan better: shorter or more certain."""
+
+    def badness(places: list[int]) -> float:
+        known = sum((found[i] for i in places), np.eye(len(BENCH_PARAMETERS)))
+        servers = {runs[i].server for i in places}
+        seconds = sum(runs[i].expected_s for i in places) + start * len(servers)
+        return float(_error(known, targets) * seconds**_TIME)
+
+    best, improved = badness(chosen), True
+    while improved:
+        improved = False
+        for place, other in product(range(len(chosen)), range(len(runs))):
+            changed = [*chosen[:place], other, *chosen[place + 1 :]]
+            if other not in chosen and (found_badness := badness(changed)) < best * _BETTER:
+                chosen, best, improved = changed, found_badness, True
     return chosen
 
 
