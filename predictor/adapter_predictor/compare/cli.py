@@ -22,8 +22,8 @@ from adapter_predictor.compare.verdicts import Trial
 from adapter_predictor.errors import ComparisonError
 from adapter_twin.outputs import require_image, require_writable
 
-QUICK_HORIZON_S = 600.0
 WIDTH_WITHOUT_TERMINAL = 150
+FIRST_SEED = 101
 
 app = typer.Typer(
     name="compare", help="Compare the placement with baselines, judged by the twin.", add_completion=False
@@ -36,9 +36,9 @@ def run(
         str, typer.Option(help="Only these of the suite, comma-separated; `list` names them all.")
     ] = "",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only small workloads, 10 minutes, one seed.")
+        bool, typer.Option("--quick", help="Only some small workloads, and one seed.")
     ] = False,
-    horizon: Annotated[float, typer.Option(min=60.0, help="Simulated seconds of each verdict.")] = 1200.0,
+    horizon: Annotated[float, typer.Option(min=60.0, help="Simulated seconds of each verdict.")] = 600.0,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Verdicts average over so many arrivals.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Replicas simulated at once.")] = 1,
     plot: Annotated[Path | None, typer.Option(help="Draw it here (.svg, .png, .pdf).")] = None,
@@ -58,9 +58,7 @@ def run(
     if output is not None:
         require_writable(output, "--json")
     cases = chosen([name for name in workloads.replace(",", " ").split() if name], quick=quick)
-    trial = Trial(
-        QUICK_HORIZON_S if quick else horizon, tuple(range(101, 102 if quick else 101 + seeds)), threads
-    )
+    trial = Trial(horizon, tuple(range(FIRST_SEED, FIRST_SEED + (1 if quick else seeds))), threads)
     if plot is not None:
         draw = _drawing()
     comparison = _compared(cases, trial)

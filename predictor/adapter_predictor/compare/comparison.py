@@ -18,7 +18,7 @@ from adapter_twin.profile import load_profile
 LARGE: Final = 20
 """GPUs from which a workload counts as large."""
 
-_MOST_BEYOND: Final = 3.0
+_MOST_BEYOND: Final = 2.0
 _UNLIMITED: Final = 10_000
 
 Tell = Callable[[str], None]
@@ -174,7 +174,7 @@ class _Bench:
                 return None
             return judged(plan, self.case.demands, self.predictor.profile, self.objectives, self.trial)
 
-        return Search(verdict_on, round(_MOST_BEYOND * self.planned) + 4)
+        return Search(verdict_on, round(_MOST_BEYOND * self.planned) + 2)
 
     def entry(self, contender: Contender, search: Search, equal: int) -> Entry:
         """What a contender needs, and how it does on as many replicas as ours."""

@@ -14,7 +14,7 @@ from adapter_twin.report import Status
 from adapter_twin.starvation import SHUT_OUT, significantly_below
 from adapter_twin.workload import Adapter, Workload
 
-_CLEARLY_BELOW = 0.05
+_CLEARLY_BELOW = 0.03
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Trial:
         threads: Replicas simulated at once.
     """
 
-    horizon_s: float = 1200.0
+    horizon_s: float = 600.0
     seeds: tuple[int, ...] = (101, 102)
     threads: int = 1
 

@@ -1,5 +1,6 @@
 """Placing adapters on the fewest GPUs: bound, search, repair of the present plan, plan, explanation."""
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -7,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from adapter_predictor.deadline import Deadline
+from adapter_predictor.deadline import Clock, Deadline
 from adapter_predictor.placement import wording
 from adapter_predictor.placement.bound import lower_bound
 from adapter_predictor.placement.contents import replicas_of
@@ -69,6 +70,7 @@ def place(
     excluded_slots: Collection[tuple[int, int]] = frozenset(),
     engine: str = "",
     deadline_s: float | None = None,
+    clock: Clock = time.monotonic,
 ) -> Placement:
     """The plan with the fewest GPUs whose every replica is predicted to meet the objectives.
 
@@ -86,6 +88,7 @@ def place(
         excluded_slots: Pairs (`max_loras`, `max_lora_rank`) not to be used.
         engine: A fingerprint of the rest of the engine's configuration, which pools are named by.
         deadline_s: Seconds after which the best plan so far is returned.
+        clock: Measures them.
     """
     ordered = checked(demands)
     lengths = predictor.profile.workload_defaults
@@ -96,7 +99,7 @@ def place(
         extra_headroom=extra_headroom,
         excluded=excluded_slots,
     )
-    task = _Task(ordered, judge, limits, present, avoid, engine, Deadline.after(deadline_s))
+    task = _Task(ordered, judge, limits, present, avoid, engine, Deadline.after(deadline_s, clock))
     if obstacle := _obstacle(task):
         return _best_effort(task, _bound(task, task.copies), None, obstacle)
     bins, bound = _fewest(task)

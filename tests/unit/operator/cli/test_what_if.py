@@ -3,7 +3,6 @@ import json
 import pytest
 
 
-
 def flat(result):
     return " ".join(result.stdout.split())
 
