@@ -184,8 +184,8 @@ def run(duration_s):
     simulate_replica(profile, ReplicaConfig(128, 8), requests, served, duration_s=duration_s)
     return requests.count
 def most():
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 run(60.0)
 before = most()
 count = run(float(sys.argv[1]))
