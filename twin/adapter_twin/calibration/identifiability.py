@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 
     IDENTIFIED = "identified"
     WEAK = "weakly"
-    KEPT = "not, kept"
+    KEPT = "not"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def print_identifiability(console: Console, found: Identifiability) -> None:
         console.print(f"The data do not tell {_listed(group)} apart: only their combination is known.")
     kept = found.named(Verdict.KEPT)
     if kept:
-        console.print(f"Not identified, held to the starting profile: {', '.join(kept)}.")
+        console.print(f"Not identified, no better known than the starting profile knew: {', '.join(kept)}.")
     if found.noise > 1.0:
         console.print(
             f"The residuals scatter {found.noise:.1f} times as much as assumed; "
