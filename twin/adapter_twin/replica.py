@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from adapter_twin.arguments import (
+    clipped,
+    front_end_policy,
+    loading_seconds,
+    longest_request,
+    replica_memory,
+    require_fitting,
+    scheduler_policy,
+)
 from adapter_twin.engine.building import new_engine
 from adapter_twin.engine.client import hold_back
 from adapter_twin.engine.loop import run_engine
-from adapter_twin.engine.policy import FrontEndPolicy, SchedulerPolicy
 from adapter_twin.errors import EngineConfigError
-from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict, memory_verdict
+from adapter_twin.memory import ALLOWED_LORA_RANKS, MemoryVerdict
 from adapter_twin.outcome import out_of_memory, summarize
 from adapter_twin.profile.slora import SloraProfile
 from adapter_twin.slora.replica import simulate_slora, slora_arguments
-from adapter_twin.workload.model import Adapter, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from adapter_twin.engine.state import Engine
     from adapter_twin.profile import AnyProfile, Profile
     from adapter_twin.report import Report
+    from adapter_twin.workload.model import Adapter, Requests
 
 SERIES_BINS = 120
 
@@ -106,20 +110,14 @@ def simulate_replica(
         return simulate_slora(
             profile, requests, adapters, duration_s=duration_s, engine=arguments, during=during
         )
-    _require_fitting(config, adapters)
-    verdict = memory_verdict(
-        profile,
-        config.max_loras,
-        config.max_lora_rank,
-        max_model_len=config.max_model_len,
-        gpu_memory_utilization=config.gpu_memory_utilization,
-    )
+    require_fitting(config, adapters)
+    verdict = replica_memory(profile, config)
     offered = requests.select(requests.arrival_s < duration_s)
     if not verdict.fits:
         return out_of_memory(verdict, offered, adapters, duration_s)
-    max_model_len = config.max_model_len or profile.engine.max_model_len
+    max_model_len = longest_request(profile, config)
     accepted = offered.prompt_tokens < max_model_len
-    served = _clipped(offered.select(accepted), max_model_len)
+    served = clipped(offered.select(accepted), max_model_len)
     engine = _engine(profile, config, verdict, served, adapters, duration_s)
     if config.client_concurrency is not None:
         engine = hold_back(engine, config.client_concurrency)
@@ -128,56 +126,11 @@ def simulate_replica(
     return summarize(engine, verdict, offered, accepted, adapters, duration_s)
 
 
-def _require_fitting(config: ReplicaConfig, adapters: Sequence[Adapter]) -> None:
-    if adapters and config.max_loras == 0:
-        raise EngineConfigError("max_loras: 0 is not allowed, adapters need at least 1 slot")
-    for adapter in adapters:
-        if adapter.rank > config.max_lora_rank:
-            raise EngineConfigError(
-                f"max_lora_rank: {config.max_lora_rank} is below rank {adapter.rank} "
-                f"of adapter {adapter.name}"
-            )
-
-
 def _require_known(requests: Requests, adapters: Sequence[Adapter]) -> None:
     if requests.count and int(requests.adapter.max()) >= len(adapters):
         raise EngineConfigError(
             f"requests: adapter {int(requests.adapter.max())} is not among the {len(adapters)} adapters given"
         )
-
-
-def _clipped(requests: Requests, max_model_len: int) -> Requests:
-    """Generation stops where prompt and output reach `max_model_len`."""
-    output = np.minimum(requests.output_tokens, max_model_len - requests.prompt_tokens)
-    return Requests(requests.arrival_s, requests.prompt_tokens, output, requests.adapter)
-
-
-def _policy(
-    profile: Profile, config: ReplicaConfig, verdict: MemoryVerdict, adapters: int
-) -> SchedulerPolicy:
-    engine = profile.engine
-    return SchedulerPolicy(
-        max_num_seqs=config.max_num_seqs or engine.max_num_seqs,
-        max_num_batched_tokens=config.max_num_batched_tokens or engine.max_num_batched_tokens,
-        blocks=verdict.kv_cache_tokens // engine.block_size,
-        block_size=engine.block_size,
-        max_loras=config.max_loras,
-        max_cpu_loras=max(config.max_cpu_loras or adapters, config.max_loras),
-        max_connections=config.max_connections or engine.max_connections,
-    )
-
-
-def _front_end(profile: Profile, config: ReplicaConfig) -> FrontEndPolicy:
-    front_end = profile.front_end
-    interval_s = config.scrape_interval_s
-    return FrontEndPolicy(
-        request_s=front_end.request_s,
-        scrape_interval_s=front_end.scrape_interval_s if interval_s is None else interval_s,
-        render_per_label_set_s=front_end.render_per_label_set_s,
-        render_per_name_s=front_end.render_per_name_s,
-        tokenizer_s=front_end.tokenizer_s,
-        coalesce_below=front_end.coalesce_below,
-    )
 
 
 def _engine(
@@ -189,23 +142,16 @@ def _engine(
     duration_s: float,
 ) -> Engine:
     return new_engine(
-        _policy(profile, config, verdict, len(adapters)),
+        scheduler_policy(profile, config, verdict, len(adapters)),
         profile.coefficients(),
         requests.arrival_s,
         requests.prompt_tokens,
         requests.output_tokens,
         requests.adapter,
-        _by_rank(adapters, lambda rank: profile.cpu_to_gpu_s(rank, config.max_lora_rank)),
-        _by_rank(adapters, profile.disk_s),
-        front_end=_front_end(profile, config),
+        *loading_seconds(profile, config, adapters),
+        front_end=front_end_policy(profile, config),
         max_lora_rank=config.max_lora_rank,
         duration_s=duration_s,
         bins=SERIES_BINS,
         preload=True,
     )
-
-
-def _by_rank(adapters: Sequence[Adapter], seconds: Any) -> NDArray[np.float64]:
-    """`seconds(rank)` of every adapter, computed once per rank."""
-    known = {rank: seconds(rank) for rank in {adapter.rank for adapter in adapters}}
-    return np.array([known[adapter.rank] for adapter in adapters], dtype=np.float64)

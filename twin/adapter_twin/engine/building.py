@@ -64,7 +64,9 @@ def new_engine(
     engine.adapters.cpu_to_gpu_s[:adapters], engine.adapters.disk_s[:adapters] = cpu_to_gpu_s, disk_s
     engine.config.adapters = adapters
     shuffle_adapters(engine)
-    submit(engine, np.arange(n, dtype=np.int32), arrival_s, prompt_tokens, output_tokens, adapter)
+    enter_requests(engine, slice(0, n), arrival_s, prompt_tokens, output_tokens, adapter)
+    engine.upcoming[:n] = np.arange(n, dtype=np.int32)
+    engine.state.submitted = n
     engine.config.preload = preload
     return engine
 
@@ -175,23 +177,22 @@ def know_adapter(engine: Engine, cpu_to_gpu_s: float, disk_s: float) -> int:
     return index
 
 
-def submit(
+def enter_requests(
     engine: Engine,
-    places: NDArray[np.int32],
+    places: slice | NDArray[np.int32],
     arrival_s: NDArray[np.float64],
     prompt_tokens: NDArray[np.integer[Any]],
     output_tokens: NDArray[np.integer[Any]],
     adapter: NDArray[np.integer[Any]],
 ) -> None:
-    """Enter requests into records at `places`; they arrive behind those that were entered before."""
-    entered = np.zeros(places.size, dtype=REQUEST)
+    """Write requests into records, either unused ones in a row, or any."""
+    in_a_row = isinstance(places, slice)
+    entered = engine.requests[places] if in_a_row else records(REQUEST, places.size)
     entered["arrival_s"], entered["prompt"], entered["output"] = arrival_s, prompt_tokens, output_tokens
     entered["adapter"] = np.where(adapter < 0, engine.config.base_model[0], adapter)
     entered["first_token_s"] = entered["finish_s"] = np.nan
-    engine.requests[places] = entered
-    first = int(engine.state.submitted[0])
-    engine.upcoming[np.arange(first, first + places.size) & (engine.upcoming.size - 1)] = places
-    engine.state.submitted[0] = first + places.size
+    if not in_a_row:
+        engine.requests[places] = entered
 
 
 def _configuration(policy: SchedulerPolicy, front_end: FrontEndPolicy) -> Any:

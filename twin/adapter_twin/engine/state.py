@@ -23,6 +23,8 @@ ENDING: Final = 4
 FINISHED: Final = 5
 REJECTED: Final = 6
 ABORTED: Final = 7
+RELEASED: Final = 8
+"""Forgotten: the record may be used again."""
 
 CONFIG = np.dtype(
     [
