@@ -27,7 +27,8 @@ RUN /opt/build/bin/pip wheel --no-deps --wheel-dir /wheel . \
 
 # Bytecode and numba's cache both hold the sources' times of change. Those are set to one whole second, for layers
 # keep no fractions of it, and to always the same one, so that the same sources give the same files. A plan compiles
-# all that plans need, for any processor of the architecture, and shows that the installation works.
+# all that plans need, for any processor of the architecture, and shows that the installation works; so does a run of
+# S-LoRA, the other engine.
 ARG SOURCE_DATE_EPOCH=1767225600
 ENV NUMBA_CACHE_DIR=/opt/adaptwin/numba \
     NUMBA_CPU_NAME=generic
@@ -35,7 +36,8 @@ COPY examples/qwen-2.5-7b-minimal.yaml ./
 RUN find /opt/adaptwin -name '*.py' -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} + \
     && /opt/adaptwin/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/adaptwin/lib \
     && cd / \
-    && /opt/adaptwin/bin/adaptwin plan -f /src/qwen-2.5-7b-minimal.yaml --seeds 1 --horizon 5m
+    && /opt/adaptwin/bin/adaptwin plan -f /src/qwen-2.5-7b-minimal.yaml --seeds 1 --horizon 5m \
+    && /opt/adaptwin/bin/adaptwin twin run --profile llama-2-7b-slora-h100-64gb --adapters 1 --ranks 32 --duration 60
 
 
 FROM ${BASE}
