@@ -13,6 +13,7 @@ class TwinGroup(TyperGroup):
 
     modules: ClassVar[Mapping[str, str]] = {
         "run": "adapter_twin.run_command",
+        "transition": "adapter_twin.transition_command",
         "trace": "adapter_twin.trace_command",
         "calibrate": "adapter_twin.calibration.cli",
         "validate": "adapter_twin.validation.cli",

@@ -165,7 +165,7 @@ def _changes(
         Rollout(plan.fleet(), at_s, surge_gpus, gpus_per_replica=profile.tensor_parallel_size)
         for plan in plans[1:]
     ]
-    changes = (*rollouts, *(_failure(text) for text in failures))
+    changes: tuple[FleetChange, ...] = (*rollouts, *(_failure(text) for text in failures))
     if not changes:
         raise WorkloadError("to: give a plan to roll out, or a replica that fails with --fail")
     return changes

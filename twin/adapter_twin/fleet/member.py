@@ -35,6 +35,7 @@ class World:
     """What the members of a fleet share."""
 
     clock: Any
+    end_s: float
     profile: Profile
     mechanics: Mechanics
     adapters: tuple[Adapter, ...]
@@ -179,7 +180,12 @@ class Member:
     def _new_server(self) -> Server:
         world = self._world
         return Server(
-            world.profile, self._config, world.adapters, world.traffic.requests, start_s=world.now_s
+            world.profile,
+            self._config,
+            world.adapters,
+            world.traffic.requests,
+            start_s=world.now_s,
+            end_s=world.end_s,
         )
 
     # --- adapters

@@ -116,7 +116,7 @@ class RoutingTable:
         shares = self._assigned[:, adapter]
         alive = np.where(self._available[:, adapter], shares, 0.0)
         if alive.any() and (alive != shares).any():
-            alive *= shares.sum() / alive.sum()
+            alive = alive / alive.sum() * shares.sum()
         limits = np.cumsum(alive)
         limits[limits > _FULL] = 1.0
         self._limits[:, adapter] = limits

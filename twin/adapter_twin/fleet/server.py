@@ -33,11 +33,10 @@ class Server:
         adapters: Sequence[Adapter],
         requests: Requests,
         start_s: float,
+        end_s: float,
     ) -> None:
-        """An engine that has just come up, without adapters."""
-        self._live = LiveReplica(profile, config, start_s=start_s)
-        self._profile = profile
-        self._config = config
+        """An engine that has just come up, without adapters; `end_s` is the end of the simulation."""
+        self._live = LiveReplica(profile, config, start_s=start_s, duration_s=end_s - start_s)
         self._adapters = adapters
         self._requests = requests
         self._engine_number = np.full(len(adapters), _ABSENT, dtype=np.int32)
@@ -52,11 +51,9 @@ class Server:
         Returns:
             Seconds until it is loaded.
         """
-        own = self._adapters[adapter]
-        self._engine_number[adapter] = self._live.add_adapter(own, at_s=at_s)
-        return self._profile.disk_s(own.rank) + self._profile.cpu_to_gpu_s(
-            own.rank, self._config.max_lora_rank
-        )
+        number = self._live.add_adapter(self._adapters[adapter], at_s=at_s)
+        self._engine_number[adapter] = number
+        return self._live.loaded_at_s(number) - at_s
 
     def unload(self, adapter: int) -> None:
         """The server forgets the name; requests in flight go on."""

@@ -104,6 +104,7 @@ class FleetSimulation:
         table = RoutingTable(self._shares(fleet))
         self._world = World(
             clock=simpy.Environment(),
+            end_s=workload.duration_s,
             profile=profile,
             mechanics=mechanics or Mechanics.for_profile(profile),
             adapters=workload.adapters,
