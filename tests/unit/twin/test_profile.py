@@ -69,3 +69,10 @@ def test_loading_a_narrower_adapter_takes_longer_because_its_slot_is_padded():
     profile = load_profile(LLAMA)
     assert profile.cpu_to_gpu_s(8, 32) > profile.cpu_to_gpu_s(32, 32) > 0.0
     assert profile.disk_s(32) > profile.disk_s(8) > 0.0
+
+
+@pytest.mark.parametrize("name", available_profiles())
+def test_context_is_read_no_faster_than_the_memory_allows(name):
+    profile = load_profile(name)
+    bytes_per_s = profile.model.kv_bytes_per_token / profile.step_time.per_kv_token
+    assert 0.5 <= bytes_per_s / profile.gpu.bandwidth_bytes_per_s <= 1.2501

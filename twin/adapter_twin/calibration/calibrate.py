@@ -2,7 +2,7 @@
 
 from adapter_twin.calibration.fit import FitSettings, Objective, Progress, fit_closed_loop, jacobian_at
 from adapter_twin.calibration.identifiability import Identifiability, identify
-from adapter_twin.calibration.parameters import PARAMETERS, vector_of
+from adapter_twin.calibration.parameters import PARAMETERS, bounded_parameters, vector_of
 from adapter_twin.calibration.physical import fit_fixed_bytes, fit_length_means, fit_loading
 from adapter_twin.calibration.residuals import decode_rows
 from adapter_twin.calibration.sample import fit_sample
@@ -50,7 +50,8 @@ def identify_on_tables(
 
 def _objective(profile: Profile, folder: MeasurementFolder, settings: FitSettings, every: int) -> Objective:
     sample = fit_sample(folder.runs(profile.model.name), every)
-    return Objective(sample, decode_rows(folder.microbenchmarks(), profile), settings)
+    rows = decode_rows(folder.microbenchmarks(), profile)
+    return Objective(sample, rows, settings, bounded_parameters(profile))
 
 
 def _validity(runs: list[Run]) -> ValidityRange:

@@ -1,7 +1,7 @@
 """The fitted parameters of a profile as one vector, with a scale and bounds for each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -60,6 +60,19 @@ PARAMETERS = STEP_TIME + FRONT_END + LENGTHS
 """Of a fit to measured runs, whose loading times and mean lengths have tables of their own."""
 BENCH_PARAMETERS = (*STEP_TIME, FRONT_END[0], *LOADING)
 """Of a fit to benchmark runs: the client knows its lengths, and nobody scrapes."""
+_FASTEST_READING = 1.25
+"""Context is not read faster than at the data sheet's bandwidth times this."""
+
+
+def bounded_parameters(profile: Profile) -> tuple[Parameter, ...]:
+    """What is fitted to runs, with the bound that the GPU's memory sets for reading context.
+
+    Runs with one mixture of lengths hardly tell context from the requests that hold it, and what is free to
+    go to zero would do so and extrapolate badly to longer contexts.
+    """
+    bytes_per_token = profile.model.kv_bytes_per_token / profile.tensor_parallel_size
+    least = bytes_per_token / (_FASTEST_READING * profile.gpu.bandwidth_bytes_per_s)
+    return tuple(replace(item, lower=least) if item.name == "per_kv_token" else item for item in PARAMETERS)
 
 
 def vector_of(profile: Profile, parameters: Sequence[Parameter] = PARAMETERS) -> NDArray[np.float64]:

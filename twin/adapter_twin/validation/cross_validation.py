@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapter_twin.calibration.fit import FitSettings, Objective, fit_closed_loop, jacobian_at
-from adapter_twin.calibration.parameters import PARAMETERS, vector_of
+from adapter_twin.calibration.parameters import bounded_parameters, vector_of
 from adapter_twin.calibration.residuals import NOISE, decode_rows
 from adapter_twin.calibration.sample import fit_sample
 from adapter_twin.errors import MeasurementError
@@ -58,14 +58,15 @@ def held_out_predictions(
             f"cross-validate: all runs of {profile.model.name} have adapter_rates {folds[0]}; "
             "leaving them out would leave nothing to fit to"
         )
-    watch = _Watch(1 + len(PARAMETERS) + len(folds) * (_SETTINGS.iterations * _SHORTENINGS + 2), progress)
+    parameters = bounded_parameters(profile)
+    watch = _Watch(1 + len(parameters) + len(folds) * (_SETTINGS.iterations * _SHORTENINGS + 2), progress)
     rows, sample = decode_rows(microbenchmarks, profile), fit_sample(runs, _SAMPLE_EVERY)
-    whole = _Watched(sample, rows, replace(_SETTINGS, threads=threads), watch=watch)
-    slopes = jacobian_at(profile, whole, vector_of(profile), whole.residuals(profile))
+    whole = _Watched(sample, rows, replace(_SETTINGS, threads=threads), parameters, watch=watch)
+    slopes = jacobian_at(profile, whole, vector_of(profile, parameters), whole.residuals(profile))
 
     def fold(combination: str) -> list[Prediction]:
         others = [run for run in sample if run.combination != combination]
-        objective = _Watched(others, rows, _SETTINGS, watch=watch)
+        objective = _Watched(others, rows, _SETTINGS, parameters, watch=watch)
         kept = slopes[_rows_without(combination, sample, len(rows))]
         refitted = fit_closed_loop(profile, objective, lambda *_: None, slopes=kept)
         return list(predict_runs([run for run in runs if run.combination == combination], refitted))
