@@ -21,6 +21,7 @@ class AdaptwinGroup(DeferringGroup):
             "adapter_predictor.compare.cli", "Compare the placement with baselines, judged by the twin."
         ),
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
+        "agent": DeferredApp("adapter_operator.agent.cli", "Keep the adapters of the engine beside it."),
         "gateway": DeferredApp(
             "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters."
         ),
