@@ -171,7 +171,10 @@ def _notes(results: Sequence[BenchResult]) -> tuple[str, ...]:
         notes.append("no run is without LoRA: what LoRA adds is told from the base model by scaling alone")
     if not all(result.detailed for result in results):
         notes.append("some runs lack --save-detailed: their requests are taken to be of mean length")
-    notes.append("disk reads, start-up times, the cost of scrapes and token lengths are not in such results")
+    notes.append(
+        "disk reads, start-up times, scrapes, an adapter's first request and token lengths are not in such "
+        "results: they keep the starting profile's values"
+    )
     return tuple(notes)
 
 
