@@ -7,7 +7,6 @@ from typing import Final
 
 from adapter_twin.errors import AdaptwinError
 
-
 LONGEST_MESSAGE: Final = 500
 
 

@@ -59,7 +59,8 @@ class HttpArchive:
                     file.write(chunk)
         except urllib.error.HTTPError as error:
             reason = Reason.SOURCE_NOT_FOUND if error.code in _NOT_FOUND else Reason.SOURCE_UNREACHABLE
-            raise AdapterError(reason, f"{self}: HTTP {error.code} {error.reason}") from error
+            with error:  # it holds the connection
+                raise AdapterError(reason, f"{self}: HTTP {error.code} {error.reason}") from error
         except (urllib.error.URLError, TimeoutError) as error:
             raise AdapterError(Reason.SOURCE_UNREACHABLE, f"{self}: {error}") from error
         return digest.hexdigest()
