@@ -5,22 +5,34 @@ No code is in it, and reading it runs none; a digest tells when it was altered.
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adapter_predictor.errors import ArtifactError
 from adapter_predictor.features import FEATURES
+from adapter_predictor.mix_features import MIX_FEATURES
 from adapter_predictor.trees import Tree
 from adapter_twin.profile import Profile
 
 TargetName = Literal["served_fraction", "throughput_tokens_per_s", "itl_s", "ttft_s"]
 TARGETS: tuple[TargetName, ...] = ("served_fraction", "throughput_tokens_per_s", "itl_s", "ttft_s")
 
+LATENCIES: Final = frozenset({"itl_s", "ttft_s"})
+"""Targets of which less is better: their pessimistic bound lies above."""
+
+MixTargetName = Literal["most_adapters", "best_slots", "best_throughput_tokens_per_s"]
+MIX_TARGETS: tuple[MixTargetName, ...] = ("most_adapters", "best_slots", "best_throughput_tokens_per_s")
+
+GENERAL: Final = "general"
+"""The name of the trees that are no profile's own."""
+
 _FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+_MIX_FEATURE_NAMES = tuple(feature.name for feature in MIX_FEATURES)
 _SHIPPED = resources.files("adapter_predictor") / "artifacts"
 
 
@@ -51,14 +63,14 @@ class TreeNodes(_Strict):
         """The nodes of a tree."""
         return cls(**{name: getattr(tree, name).tolist() for name in cls.model_fields})
 
-    def tree(self) -> Tree:
-        """The tree, checked to be one."""
+    def tree(self, features: int = len(FEATURES)) -> Tree:
+        """The tree, checked to be one over so many features."""
         integers = {"feature", "left", "right", "samples"}
         arrays: dict[str, Any] = {
             name: np.array(values, dtype=np.int32 if name in integers else np.float64)
             for name, values in self.model_dump().items()
         }
-        return Tree(**arrays).check(len(FEATURES))
+        return Tree(**arrays).check(features)
 
 
 class DepthScore(_Strict):
@@ -69,24 +81,54 @@ class DepthScore(_Strict):
     mean_absolute_error: float
 
 
+class Coverage(_Strict):
+    """How many held-out samples lie on the good side of a bound that was made without them.
+
+    Attributes:
+        nominal_percent: How many should.
+        percent: How many do.
+        edge_percent: How many do of those at the edge of starvation; None where there are none.
+    """
+
+    nominal_percent: float
+    percent: float
+    edge_percent: float | None
+
+
 class TargetScores(_Strict):
     """How good a tree is, out of fold; errors in the target's unit.
 
     Attributes:
         by_depth: Depth against accuracy; the artifact's tree has the depth chosen from it.
         mean_absolute_error: Of the artifact's tree.
+        edge_mean_absolute_error: Of the samples at the edge of starvation; None where there are none.
         smape_percent: Of the artifact's tree, 0 to 100.
         physics_smape_percent: Of the closed-form feature that the tree corrects.
         simple_mean_absolute_error: Of the tree for people.
-        bound_coverage: Share of held-out samples on the good side of the pessimistic bound.
+        simple_smape_percent: Of the tree for people.
+        coverage: Nominal against empirical coverage of the pessimistic bound.
     """
 
     by_depth: list[DepthScore]
     mean_absolute_error: float
+    edge_mean_absolute_error: float | None
     smape_percent: float
     physics_smape_percent: float
     simple_mean_absolute_error: float
-    bound_coverage: float
+    simple_smape_percent: float
+    coverage: list[Coverage]
+
+
+class SimpleTree(_Strict):
+    """A small tree that a person reads.
+
+    Attributes:
+        scale: The feature that its value multiplies; None where the value is the prediction.
+        tree: The tree.
+    """
+
+    scale: str | None
+    tree: TreeNodes
 
 
 class TargetModel(_Strict):
@@ -102,20 +144,29 @@ class TargetModel(_Strict):
 
     scale: str | None
     tree: TreeNodes
-    simple: TreeNodes
+    simple: SimpleTree
     importances: dict[str, float]
     scores: TargetScores
 
-    @model_validator(mode="after")
-    def _scale_is_a_feature(self) -> Self:
-        if self.scale is not None and self.scale not in _FEATURE_NAMES:
-            raise ValueError(f"scale: {self.scale} is not a feature")
-        return self
+    def require_scales(self, features: tuple[str, ...]) -> None:
+        """Refuse what multiplies anything but one of these features."""
+        for scale in (self.scale, self.simple.scale):
+            if scale is not None and scale not in features:
+                raise ValueError(f"scale: {scale} is not a feature")
 
 
 class DatasetProvenance(_Strict):
-    """The runs of the twin that the trees were trained on."""
+    """The runs of the twin that the trees were trained on.
 
+    Attributes:
+        profile: Name of the profile that they were made with.
+        seed: Of loads and arrivals.
+        samples: Runs.
+        horizon_s: Simulated seconds of each.
+        code_version: Version of the twin.
+    """
+
+    profile: str
     seed: int
     samples: int
     horizon_s: float
@@ -130,36 +181,61 @@ class FeatureRange(_Strict):
     upper: float
 
 
+class MixTrees(_Strict):
+    """Trees about mixes of adapters: how many of them one replica serves, with which slots, how fast.
+
+    Attributes:
+        mixes: Mixes that they were trained on.
+        seed: Of those mixes.
+        features: Range of each feature, in the order of the vector.
+        targets: The trees by target.
+    """
+
+    mixes: int
+    seed: int
+    features: list[FeatureRange]
+    targets: dict[MixTargetName, TargetModel]
+
+    @model_validator(mode="after")
+    def _features_and_targets_are_ours(self) -> Self:
+        _require_ours(self.features, self.targets, _MIX_FEATURE_NAMES, MIX_TARGETS)
+        return self
+
+
 class Artifact(_Strict):
-    """The trees of one profile.
+    """The trees of one profile, or general ones that correct the closed form of any.
 
     Attributes:
         format: The schema's name and version.
-        profile: Name of the profile.
-        profile_hash: Its `prediction_hash`; another profile's predictions would be wrong.
-        dataset: Where the training samples come from.
+        profile: Name of the profile; `GENERAL` where the trees are nobody's own.
+        profile_hash: Its `prediction_hash`; another profile's predictions would be wrong. None where general.
+        datasets: Where the training samples come from.
         bound_percent: Share of samples that the pessimistic bounds are meant to cover.
         features: Range of each feature, in the order of the vector.
         targets: The trees by target.
+        mix: The trees about mixes.
         sha256: Digest of everything else.
     """
 
-    format: Literal["adaptwin.io/predictor/v1"] = "adaptwin.io/predictor/v1"
+    format: Literal["adaptwin.io/predictor/v2"] = "adaptwin.io/predictor/v2"
     profile: str
-    profile_hash: str
-    dataset: DatasetProvenance
+    profile_hash: str | None
+    datasets: Annotated[list[DatasetProvenance], Field(min_length=1)]
     bound_percent: Annotated[float, Field(gt=50.0, lt=100.0)]
     features: list[FeatureRange]
     targets: dict[TargetName, TargetModel]
+    mix: MixTrees | None = None
     sha256: str = ""
 
     @model_validator(mode="after")
     def _features_and_targets_are_ours(self) -> Self:
-        if tuple(one.name for one in self.features) != _FEATURE_NAMES:
-            raise ValueError(f"features: they must be {', '.join(_FEATURE_NAMES)}, in this order")
-        if missing := [name for name in TARGETS if name not in self.targets]:
-            raise ValueError(f"targets: {missing[0]} is missing")
+        _require_ours(self.features, self.targets, _FEATURE_NAMES, TARGETS)
         return self
+
+    @property
+    def samples(self) -> int:
+        """Runs of the twin that it was trained on."""
+        return sum(dataset.samples for dataset in self.datasets)
 
     def digest(self) -> str:
         """SHA-256 of everything but the digest."""
@@ -175,15 +251,31 @@ class Artifact(_Strict):
         return json.dumps(self.sealed().model_dump(mode="json"), separators=(",", ":")) + "\n"
 
 
+def _require_ours(
+    features: Sequence[FeatureRange],
+    targets: Mapping[Any, TargetModel],
+    names: tuple[str, ...],
+    wanted: tuple[str, ...],
+) -> None:
+    """Refuse features and targets that are not those of this version."""
+    if tuple(one.name for one in features) != names:
+        raise ValueError(f"features: they must be {', '.join(names)}, in this order")
+    for target in wanted:
+        if target not in targets:
+            raise ValueError(f"targets: {target} is missing")
+        targets[target].require_scales(names)
+
+
 def prediction_hash(profile: Profile) -> str:
     """SHA-256 of what decides a profile's trees.
 
     The trees are given the KV cache as a feature, so they hold for any setting of the two engine arguments
-    that act through it alone.
+    that act through it alone. What a profile leaves at its default counts as not said: a version that adds
+    such a field keeps the hashes.
     """
     through_memory = {"max_model_len", "gpu_memory_utilization"}
     excluded: Any = {"name", "fit", "startup", "validity", "origin", "safety_margin_percent"}
-    content = profile.model_dump(mode="json", exclude=excluded)
+    content = profile.model_dump(mode="json", exclude=excluded, exclude_defaults=True)
     content["engine"] = {k: v for k, v in content["engine"].items() if k not in through_memory}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

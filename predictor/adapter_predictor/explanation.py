@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,30 +27,50 @@ class Explanation:
     Attributes:
         path: The decision path, one clause each, from the root.
         nearest_flip: The rate at which the answer to "is one replica enough?" changes.
-        warnings: Features outside of what the trees were trained on.
+        other_flips: The numbers of adapters and of slots at which it changes.
+        warnings: What makes the answer less sure: features outside of what the trees were trained on.
     """
 
     path: tuple[str, ...]
     nearest_flip: str
+    other_flips: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def quantity(feature: Feature, value: float) -> str:
     """A feature's value with its unit, as a person would write it."""
     number = f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
-    return f"{number} {feature.unit}".rstrip()
+    return f"rank {number}" if feature.unit == "rank" else f"{number} {feature.unit}".rstrip()
 
 
-def described_path(tree: Tree, x: FloatArray) -> tuple[str, ...]:
+def described_path(tree: Tree, x: FloatArray, features: Sequence[Feature] = FEATURES) -> tuple[str, ...]:
     """The path to a feature vector's leaf; questions about one feature are put together."""
+    bounds = _bounds(tree, tree.path(x))
+    return tuple(
+        f"{features[index].description}: {quantity(features[index], float(x[index]))}, "
+        f"{_between(features[index], *bound)}"
+        for index, bound in bounds.items()
+    )
+
+
+def conditions(tree: Tree, leaf: int, features: Sequence[Feature] = FEATURES) -> tuple[str, ...]:
+    """What leads to a leaf, one condition for each feature that is asked about."""
+    bounds = _bounds(tree, tree.path_to(leaf))
+    return tuple(
+        f"{features[index].description} {_between(features[index], *bound)}"
+        for index, bound in bounds.items()
+    )
+
+
+def _bounds(tree: Tree, nodes: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Between which values each feature lies that is asked about on a way through a tree."""
     bounds: dict[int, tuple[float, float]] = {}
-    nodes = tree.path(x)
     for node, child in pairwise(nodes):
         index, threshold = int(tree.feature[node]), float(tree.threshold[node])
         low, high = bounds.get(index, (-math.inf, math.inf))
         went_left = child == tree.left[node]
         bounds[index] = (low, min(high, threshold)) if went_left else (max(low, threshold), high)
-    return tuple(_clause(FEATURES[index], float(x[index]), *bound) for index, bound in bounds.items())
+    return bounds
 
 
 def nearest_flip(served: ServedFractions, load: ReplicaLoad, objective: float) -> str:
@@ -65,6 +85,63 @@ def nearest_flip(served: ServedFractions, load: ReplicaLoad, objective: float) -
     if enough:
         return f"a further replica is needed above {rate} (now {load.rate:.3g} req/s)"
     return f"one replica would be enough up to {rate} (now {load.rate:.3g} req/s)"
+
+
+def other_flips(
+    served: ServedFractions, load: ReplicaLoad, objective: float, slots: Sequence[int]
+) -> tuple[str, ...]:
+    """What else would change the answer: the number of adapters like these, and the number of slots.
+
+    Args:
+        served: Predicts served fractions.
+        load: The replica.
+        objective: The served fraction that is enough.
+        slots: The choices of slots, growing; those that do not fit in memory serve nothing.
+    """
+    if load.rate <= 0.0:
+        return ()
+    enough = bool(served([load])[0] >= objective)
+    return (
+        _adapters_flip(served, load, objective, enough=enough),
+        _slots_flip(served, load, objective, slots, enough=enough),
+    )
+
+
+def _adapters_flip(served: ServedFractions, load: ReplicaLoad, objective: float, *, enough: bool) -> str:
+    now = len(load.rates)
+    most = round(now * _WIDEST_FACTOR) if enough else 1
+    counts = sorted({round(float(n)) for n in np.geomspace(now, most, _COARSE_STEPS)}, reverse=not enough)
+    good = served([_with_adapters(load, count) for count in counts]) >= objective
+    changed = np.flatnonzero(good != enough)
+    if changed.size == 0:
+        return f"even {most:,} adapter{'s' if most > 1 else ''} like these change nothing"
+    first = counts[int(changed[0])]
+    if enough:
+        return f"{first:,} adapters like these are too many (now {now:,})"
+    return f"{first:,} adapter{'s' if first > 1 else ''} like these would be few enough (now {now:,})"
+
+
+def _with_adapters(load: ReplicaLoad, count: int) -> ReplicaLoad:
+    """The load with another number of adapters whose rates are spread alike."""
+    ordered = np.sort(load.rates)
+    places = (np.arange(count) + 0.5) / count * ordered.size
+    return replace(load, rates=tuple(ordered[places.astype(int)].tolist()))
+
+
+def _slots_flip(
+    served: ServedFractions, load: ReplicaLoad, objective: float, slots: Sequence[int], *, enough: bool
+) -> str:
+    good = served([replace(load, max_loras=choice) for choice in slots]) >= objective
+    others = [choice for choice, fine in zip(slots, good, strict=True) if bool(fine) != enough]
+    if not others:
+        return f"no other number of slots is {'too few or too many' if enough else 'enough'}"
+    below = max((choice for choice in others if choice < load.max_loras), default=None)
+    above = min((choice for choice in others if choice > load.max_loras), default=None)
+    found = " or ".join(str(choice) for choice in (below, above) if choice is not None)
+    verdict = "would not be enough" if enough else "would be enough"
+    return (
+        f"{found} slots {verdict} (now {load.max_loras})" if found else f"no other choice of slots {verdict}"
+    )
 
 
 def _flip_factor(
@@ -96,10 +173,9 @@ def _no_flip(load: ReplicaLoad, objective: float, *, enough: bool) -> str:
     )
 
 
-def _clause(feature: Feature, value: float, low: float, high: float) -> str:
-    is_now = f"{feature.description}: {quantity(feature, value)}"
+def _between(feature: Feature, low: float, high: float) -> str:
     if low == -math.inf:
-        return f"{is_now}, at most {quantity(feature, high)}"
+        return f"at most {quantity(feature, high)}"
     if high == math.inf:
-        return f"{is_now}, above {quantity(feature, low)}"
-    return f"{is_now}, between {quantity(feature, low)} and {quantity(feature, high)}"
+        return f"above {quantity(feature, low)}"
+    return f"between {quantity(feature, low)} and {quantity(feature, high)}"

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapter_predictor.errors import PredictionError
+
+SLOT_GRID: Final = (8, 16, 32, 64, 96, 128, 160, 192, 256, 320, 384)
+"""Choices of slots: few, so that pools stay few."""
 
 
 @dataclass(frozen=True)

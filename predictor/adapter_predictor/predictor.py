@@ -6,20 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adapter_predictor.artifact import TARGETS, Artifact, TargetName, prediction_hash, shipped_artifact
+from adapter_predictor.artifact import (
+    GENERAL,
+    TARGETS,
+    Artifact,
+    TargetName,
+    prediction_hash,
+    shipped_artifact,
+)
 from adapter_predictor.errors import ArtifactError
-from adapter_predictor.explanation import Explanation, described_path, nearest_flip, quantity
+from adapter_predictor.explanation import Explanation, described_path, nearest_flip, other_flips, quantity
 from adapter_predictor.features import FEATURE_INDEX, FEATURES, FeatureFunction
-from adapter_predictor.load import LoadBatch, ReplicaLoad
+from adapter_predictor.load import SLOT_GRID, LoadBatch, ReplicaLoad
 from adapter_predictor.physics import HORIZON_S
 from adapter_predictor.prediction import FloatArray, Prediction, PredictionBatch
 from adapter_predictor.simulation import simulate_load
+from adapter_predictor.trees import Tree
 from adapter_twin.memory import MemoryVerdict
 from adapter_twin.profile import Profile
 from adapter_twin.report import Report, Status
 
 _STEADY_STATE = ("utilisation", "kv_demand", "active_adapters", "slot_pressure")
 """What a person is told where there is no decision path."""
+
+GENERAL_WIDENING = 2.0
+"""How much further off the bounds of general trees lie than those of a profile's own."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +48,23 @@ class Predictor(ABC):
 
     @classmethod
     def for_profile(cls, profile: Profile) -> "Predictor":
-        """The trees that are shipped for a profile; the twin itself where there are none that fit it."""
+        """The trees that are shipped for a profile; where none fit it, others in their place, with a warning.
+
+        A derived profile gets general trees, with wider bounds. A calibrated one is worth its own, and gets
+        the twin itself until they are trained.
+        """
         artifact = shipped_artifact(profile.name)
-        if artifact is None:
-            return TwinPredictor(profile)
-        if artifact.profile_hash != prediction_hash(profile):
-            _log.warning(
-                "The trees shipped for %s were trained on another version of it; predicting with the twin.",
-                profile.name,
-            )
-            return TwinPredictor(profile)
-        return TreePredictor(profile, artifact)
+        if artifact is not None and artifact.profile_hash == prediction_hash(profile):
+            return TreePredictor(profile, artifact)
+        general = shipped_artifact(GENERAL) if profile.origin == "derived" else None
+        _log.warning(
+            "%s; predicting with %s. `adaptwin predictor train` makes trees of its own.",
+            f"No trees are shipped for {profile.name}"
+            if artifact is None
+            else f"The trees shipped for {profile.name} were trained on another version of it",
+            "the twin itself, which is slow" if general is None else "general trees and wider bounds",
+        )
+        return TwinPredictor(profile) if general is None else TreePredictor(profile, general)
 
     @abstractmethod
     def predict_batch(self, loads: LoadBatch) -> PredictionBatch:
@@ -73,15 +90,18 @@ class TreePredictor(Predictor):
     """Predicts with an artifact's trees."""
 
     def __init__(self, profile: Profile, artifact: Artifact) -> None:
-        if artifact.profile_hash != prediction_hash(profile):
+        own = artifact.profile_hash is not None
+        if own and artifact.profile_hash != prediction_hash(profile):
             raise ArtifactError(
                 f"artifact: it was trained for {artifact.profile} as it was then, not for {profile.name}"
             )
         self.profile = profile
         self.artifact = artifact
-        self.source = f"decision trees trained on {artifact.dataset.samples:,} runs of the twin"
+        self.source = f"decision trees trained on {artifact.samples:,} runs of the twin"
+        if not own:
+            self.source = f"general {self.source}, none of them of this profile"
         self.features = FeatureFunction(profile)
-        self.trees = {name: artifact.targets[name].tree.tree() for name in TARGETS}
+        self.trees = {name: self._tree(name) for name in TARGETS}
 
     def memory(self, max_loras: int, max_lora_rank: int) -> MemoryVerdict:
         """Whether a replica with these slots starts."""
@@ -114,6 +134,11 @@ class TreePredictor(Predictor):
         factor = 1.0 if scale is None else x[:, FEATURE_INDEX[scale]]
         return tree.value[leaves] * factor, tree.low[leaves] * factor, tree.high[leaves] * factor
 
+    def _tree(self, name: TargetName) -> Tree:
+        """A target's tree; general ones have their bounds further off."""
+        tree = self.artifact.targets[name].tree.tree()
+        return tree if self.artifact.profile_hash is not None else tree.widened(GENERAL_WIDENING)
+
     def explain(self, load: ReplicaLoad, served_fraction: float = 0.95) -> Explanation:
         """The path through the tree of the served fraction."""
         x = self.features.vector(load)
@@ -121,8 +146,15 @@ class TreePredictor(Predictor):
         return Explanation(
             path=(self._corrected(x), *described_path(tree, x)),
             nearest_flip=nearest_flip(self._served, load, served_fraction),
-            warnings=self._extrapolations(x),
+            other_flips=other_flips(self._served, load, served_fraction, SLOT_GRID),
+            warnings=(*self._borrowed(), *self._extrapolations(x)),
         )
+
+    def _borrowed(self) -> tuple[str, ...]:
+        """That the trees are not the profile's own, where they are not."""
+        if self.artifact.profile_hash is not None:
+            return ()
+        return (f"no trees are trained for {self.profile.name}; general ones answer, with wider bounds",)
 
     def _corrected(self, x: FloatArray) -> str:
         """The closed form that the served fraction's tree starts from, and what it makes of it."""
@@ -175,7 +207,11 @@ class SteadyStatePredictor(Predictor):
             f"{feature.description}: {quantity(feature, float(x[FEATURE_INDEX[feature.name]]))}"
             for feature in told
         )
-        return Explanation(path, nearest_flip(self._served, load, served_fraction))
+        return Explanation(
+            path,
+            nearest_flip(self._served, load, served_fraction),
+            other_flips(self._served, load, served_fraction, SLOT_GRID),
+        )
 
 
 class TwinPredictor(Predictor):

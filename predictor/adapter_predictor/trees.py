@@ -3,7 +3,7 @@
 Equal to scikit-learn to the last bit: features are cast to float32 and compared with float64 thresholds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -74,6 +74,11 @@ class Tree:
             raise ArtifactError(f"tree.feature: every index must be below {features}, or {LEAF} at a leaf")
         return self
 
+    def widened(self, factor: float) -> Self:
+        """This tree with its bounds that many times as far from its values, never below zero."""
+        low = np.maximum(0.0, self.value - factor * (self.value - self.low))
+        return replace(self, low=low, high=self.value + factor * (self.high - self.value))
+
     def leaf(self, x: FloatArray) -> int:
         """The leaf of one feature vector, shape (features)."""
         return int(_leaf(self.feature, self.threshold, self.left, self.right, x))
@@ -99,6 +104,14 @@ class Tree:
             node = nodes[-1]
             goes_left = float(np.float32(x[self.feature[node]])) <= self.threshold[node]
             nodes.append(int(self.left[node] if goes_left else self.right[node]))
+        return nodes
+
+    def path_to(self, leaf: int) -> list[int]:
+        """The nodes from the root to a node."""
+        parents = {int(child): node for side in (self.left, self.right) for node, child in enumerate(side)}
+        nodes = [leaf]
+        while nodes[0] != 0:
+            nodes.insert(0, parents[nodes[0]])
         return nodes
 
     @property

@@ -8,7 +8,7 @@ from adapter_operator.planning.repair import allowed_replicas
 from adapter_operator.planning.request import PlanningRequest
 from adapter_operator.planning.verdict import Verdict
 from adapter_operator.planning.wording import plural
-from adapter_predictor.placement.judge import SLOT_GRID
+from adapter_predictor.load import SLOT_GRID
 from adapter_twin.memory import ALLOWED_LORA_RANKS, kv_budget_bytes, memory_verdict, slots_bytes
 
 FEWEST_SLOTS = SLOT_GRID[0]

@@ -1,16 +1,17 @@
 """Datasets: runs of the twin in a folder that only grows, so that a run which was killed goes on.
 
-`manifest.json` says what is drawn; `samples.jsonl` holds one finished run a line, in any order.
+`manifest.json` says what is drawn; `samples.jsonl` holds one finished run a line. While runs are made they
+are appended as they end; a dataset that is complete is in the order of the runs, whoever made them.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
-from joblib import Parallel, delayed
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapter_predictor.artifact import prediction_hash
@@ -19,7 +20,9 @@ from adapter_predictor.load import LoadBatch, ReplicaLoad
 from adapter_predictor.physics import HORIZON_S
 from adapter_predictor.prediction import FloatArray
 from adapter_predictor.simulation import simulate_load
+from adapter_predictor.training.backends import Workers
 from adapter_predictor.training.sampling import Sampler
+from adapter_twin.outputs import write_text
 from adapter_twin.profile import Profile
 from adapter_twin.version import __version__
 
@@ -56,6 +59,15 @@ class Manifest(BaseModel):
             horizon_s=horizon_s,
             code_version=__version__,
         )
+
+    def require_same(self, other: "Manifest", folder: Path) -> None:
+        """Refuse `folder`, whose manifest this is, where it was drawn from something else."""
+        for field in Manifest.model_fields:
+            mine, asked = getattr(self, field), getattr(other, field)
+            if mine != asked:
+                raise DatasetError(
+                    f"dataset: {folder} was begun with {field} {mine}, not {asked}; choose another folder"
+                )
 
 
 class Sample(BaseModel):
@@ -112,7 +124,7 @@ class Dataset:
 def simulate_sample(sampler: Sampler, index: int, horizon_s: float) -> Sample:
     """Draw one load and run the twin on it."""
     load = sampler.draw(index)
-    report = simulate_load(sampler.profile, load, seed=sampler.seed + index, horizon_s=horizon_s)
+    report = simulate_load(sampler.profile, load, seed=sampler.arrivals_seed(index), horizon_s=horizon_s)
     return Sample(
         index=index,
         rates=list(load.rates),
@@ -131,39 +143,45 @@ def generate(
     profile: Profile,
     folder: Path,
     *,
-    samples: int,
+    indices: Collection[int],
     seed: int,
     horizon_s: float = HORIZON_S,
-    jobs: int = 1,
-    backend: str | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[int]:
     """Run what a dataset still lacks, writing each run down as it ends.
 
     Args:
         profile: The profile.
         folder: The dataset's folder, new or of the same manifest.
-        samples: Runs that it shall have.
+        indices: Numbers of the runs that it shall have.
         seed: Of loads and arrivals.
         horizon_s: Simulated seconds of each run.
-        jobs: Runs at once.
-        backend: joblib's; its default where None.
+        workers: What runs them; one process where None.
 
     Yields:
-        How many runs are there, first at once and then after each.
+        How many of the runs are there, first at once and then after each.
     """
     manifest = Manifest.of(profile, seed, horizon_s)
     done = _started(folder, manifest)
-    missing = [index for index in range(samples) if index not in done]
-    yield samples - len(missing)
+    missing = [index for index in indices if index not in done]
+    present = len(indices) - len(missing)
+    yield present
     sampler = Sampler(profile, seed)
-    runs: Iterable[Sample] = Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(
-        delayed(simulate_sample)(sampler, index, horizon_s) for index in missing
-    )
+    calls = ((sampler, index, horizon_s) for index in missing)
     with (folder / _SAMPLES).open("a", encoding="utf-8") as file:
-        for number, sample in enumerate(runs, start=samples - len(missing) + 1):
+        for number, sample in enumerate(
+            (workers or Workers()).run(simulate_sample, calls), start=present + 1
+        ):
             file.write(sample.model_dump_json() + "\n")
             file.flush()
             yield number
+    _put_in_order(folder)
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether a folder has a dataset, however small."""
+    path = folder / _SAMPLES
+    return path.exists() and path.stat().st_size > 0
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -174,20 +192,28 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(_read_manifest(folder), tuple(samples[index] for index in sorted(samples)))
 
 
+def write_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write runs in order, whole or not at all; the same runs are the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / _MANIFEST, dataset.manifest.model_dump_json(indent=2) + "\n")
+    lines = (sample.model_dump_json() + "\n" for sample in dataset.samples)
+    write_text(folder / _SAMPLES, "".join(lines))
+
+
+def _put_in_order(folder: Path) -> None:
+    indices = [sample.index for sample in _read_samples(folder)]
+    if any(later <= earlier for earlier, later in pairwise(indices)):
+        write_dataset(read_dataset(folder), folder)
+
+
 def _started(folder: Path, manifest: Manifest) -> set[int]:
     """Indices of the runs that the folder holds; a new folder is begun, a torn last line is cut off."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _MANIFEST
     if not path.exists():
-        path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_text(path, manifest.model_dump_json(indent=2) + "\n")
         return set()
-    present = _read_manifest(folder)
-    for field in Manifest.model_fields:
-        if getattr(present, field) != getattr(manifest, field):
-            raise DatasetError(
-                f"dataset: {folder} was begun with {field} {getattr(present, field)}, not "
-                f"{getattr(manifest, field)}; choose another folder"
-            )
+    _read_manifest(folder).require_same(manifest, folder)
     _cut_torn_line(folder / _SAMPLES)
     return {sample.index for sample in _read_samples(folder)}
 

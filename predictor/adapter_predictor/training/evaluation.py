@@ -2,17 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from adapter_predictor.artifact import TARGETS
+from adapter_predictor.artifact import LATENCIES, TARGETS, TargetName
+from adapter_predictor.prediction import FloatArray, PredictionBatch
 from adapter_predictor.predictor import Predictor
+from adapter_predictor.training.comparison import Comparison, Grid, compare
 from adapter_predictor.training.dataset import Dataset
-from adapter_predictor.training.optima import Comparison, compare
+from adapter_predictor.training.sampling import at_edge
 from adapter_twin.measurements.measures import macro_f1, smape
-from adapter_twin.measurements.tables import Run
 from adapter_twin.slo import STARVATION_THRESHOLD
+
+_BOUNDS: Final[dict[TargetName, str]] = {
+    "served_fraction": "served_fraction_low",
+    "throughput_tokens_per_s": "throughput_low_tokens_per_s",
+    "itl_s": "itl_high_s",
+    "ttft_s": "ttft_high_s",
+}
+
+FIGURES: Final = ("adapters_smape", "throughput_smape", "slots_regret_percent")
 
 
 @dataclass(frozen=True)
@@ -23,17 +33,17 @@ class TwinScores:
         samples: Runs compared.
         smape_percent: Error of each target, 0 to 100.
         served_mean_absolute_error: Of the served fraction.
-        edge_mean_absolute_error: The same, where the twin serves between 0.85 and 0.98.
+        edge_mean_absolute_error: The same, at the edge of starvation; None where no run is there.
         starvation_macro_f1: Of the verdict "serves less than 0.9".
-        pessimistic_coverage: Share of runs that serve at least the pessimistic bound.
+        coverage_percent: Runs on the good side of each target's pessimistic bound.
     """
 
     samples: int
     smape_percent: dict[str, float]
     served_mean_absolute_error: float
-    edge_mean_absolute_error: float
+    edge_mean_absolute_error: float | None
     starvation_macro_f1: float
-    pessimistic_coverage: float
+    coverage_percent: dict[str, float]
 
 
 def against_twin(dataset: Dataset, predictor: Predictor) -> TwinScores:
@@ -41,7 +51,7 @@ def against_twin(dataset: Dataset, predictor: Predictor) -> TwinScores:
     said = predictor.predict_batch(dataset.loads)
     served = dataset.target("served_fraction")
     missed = np.abs(said.served_fraction - served)
-    edge = (served >= 0.85) & (served <= 0.98)
+    edge = at_edge(served)
     errors: dict[str, float] = {}
     for name in TARGETS:
         target = dataset.target(name)
@@ -52,21 +62,31 @@ def against_twin(dataset: Dataset, predictor: Predictor) -> TwinScores:
         samples=len(dataset.samples),
         smape_percent=errors,
         served_mean_absolute_error=float(missed.mean()),
-        edge_mean_absolute_error=float(missed[edge].mean()) if edge.any() else float("nan"),
+        edge_mean_absolute_error=float(missed[edge].mean()) if edge.any() else None,
         starvation_macro_f1=macro_f1(list(said.served_fraction < STARVATION_THRESHOLD), starves),
-        pessimistic_coverage=float(np.mean(served >= said.served_fraction_low)),
+        coverage_percent={name: _coverage(dataset.target(name), said, name) for name in TARGETS},
     )
 
 
-def measured_scores(runs: Sequence[Run], predictors: Mapping[str, Predictor]) -> dict[str, Any]:
+def _coverage(target: FloatArray, said: PredictionBatch, name: TargetName) -> float:
+    """Percent of a target's values that are no worse than the bound."""
+    known = np.isfinite(target)
+    bound: FloatArray = getattr(said, _BOUNDS[name])[known]
+    good = target[known] <= bound if name in LATENCIES else target[known] >= bound
+    return 100.0 * float(good.mean())
+
+
+def measured_scores(grids: Sequence[Grid], predictors: Mapping[str, Predictor]) -> dict[str, Any]:
     """Predicted against measured optima, by combination and overall, as plain values."""
-    found = compare(runs, predictors)
-    by_combination = {comparison.combination: _plain(comparison) for comparison in found}
-    figures = ("adapters_smape", "throughput_smape", "slots_regret_percent")
-    overall = (
-        {name: float(np.mean([getattr(one, name) for one in found])) for name in figures} if found else {}
-    )
-    return {"overall": overall, "by_combination": by_combination}
+    return comparison_scores(compare(grids, predictors))
+
+
+def comparison_scores(found: Sequence[Comparison]) -> dict[str, Any]:
+    """Comparisons as plain values, and their unweighted means."""
+    return {
+        "overall": {name: float(np.mean([getattr(one, name) for one in found])) for name in FIGURES},
+        "by_combination": {comparison.combination: _plain(comparison) for comparison in found},
+    }
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
@@ -76,9 +96,4 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
         else {name: value for name, value in asdict(point).items() if name != "starves"}
         for side in ("measured", "predicted")
     }
-    return {
-        "adapters_smape": comparison.adapters_smape,
-        "throughput_smape": comparison.throughput_smape,
-        "slots_regret_percent": comparison.slots_regret_percent,
-        **optima,
-    }
+    return {name: getattr(comparison, name) for name in FIGURES} | optima

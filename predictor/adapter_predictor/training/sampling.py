@@ -11,22 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapter_predictor.features import FEATURE_INDEX, FeatureFunction
-from adapter_predictor.load import LoadBatch, ReplicaLoad
-from adapter_predictor.placement.judge import SLOT_GRID
+from adapter_predictor.load import SLOT_GRID, LoadBatch, ReplicaLoad
 from adapter_twin.profile import Profile
 
 FloatArray = NDArray[np.float64]
 
-RANKS: Final = (8, 16, 32, 64)
+RANKS: Final = {8: 0.24, 16: 0.28, 32: 0.24, 64: 0.12, 128: 0.08, 256: 0.04}
+"""How often each rank is drawn, among those whose slots fit in memory."""
+
 MOST_ADAPTERS: Final = 1000
 
-EDGE_SHARE: Final = 0.65
-"""Share of samples whose steady state serves between `EDGE`; the others lie far on either side."""
+EDGE: Final = (0.85, 0.98)
+"""Served fractions between which a load is at the edge of starvation."""
 
-EDGE: Final = (0.86, 0.999)
-_EDGE_SHIFT: Final = -0.05
-_EDGE_JITTER: Final = 0.09
-"""The twin starves a little before the steady state does, by a different lot for each load."""
+EDGE_SHARE: Final = 0.74
+"""Share of samples that are drawn for the edge; the others lie far on either side."""
+
+_STEADY_EDGE: Final = (0.87, 0.989)
+"""Where the steady state serves this much, the twin mostly serves `EDGE`."""
+
+_EDGE_JITTER: Final = 0.015
 _IDLE_SHARE: Final = 0.6
 _IDLE_FACTORS: Final = (0.05, 0.97)
 _OVERLOAD_FACTORS: Final = (1.05, 3.0)
@@ -34,6 +38,11 @@ _USUAL_LENGTHS_SHARE: Final = 0.5
 _LENGTH_FACTORS: Final = (0.4, 2.5)
 _LENGTH_MARGIN: Final = 0.55
 _RATE_BISECTIONS: Final = 30
+_TOWARDS_MANY: Final = 0.7
+_SPREADS: Final = (0.34, 0.24, 0.21, 0.21)
+"""How often traffic is spread in each of the ways of `_weights`."""
+_DIGITS: Final = 6
+"""Significant digits of rates and lengths: the last bits of a logarithm differ between processors."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,16 @@ class Sampler:
         prompt, output = self._lengths(rng)
         weights = _weights(rng, _adapters(rng))
         template = ReplicaLoad(tuple((weights / weights.sum()).tolist()), prompt, output, slots, rank)
-        return template.scaled(_rate(rng, template, features))
+        return _rounded_load(template.scaled(_rate(rng, template, features)))
+
+    def fitting_slots(self, rank: int) -> list[int]:
+        """The choices of slots of a rank that fit in memory."""
+        features = FeatureFunction(self.profile)
+        return [slots for slots in SLOT_GRID if features.memory(slots, rank).fits]
+
+    def arrivals_seed(self, index: int) -> int:
+        """The seed of sample number `index`'s arrivals, shared with no sample of another seed."""
+        return int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint32)[0])
 
     def _lengths(self, rng: np.random.Generator) -> tuple[float, float]:
         """Mean prompt and output tokens: half of the time the profile's own."""
@@ -69,20 +87,33 @@ class Sampler:
         return float(prompt), float(output)
 
 
+def at_edge(served: FloatArray) -> NDArray[np.bool_]:
+    """Which served fractions lie at the edge of starvation."""
+    return (served >= EDGE[0]) & (served <= EDGE[1])
+
+
+def edge_share(served: FloatArray) -> float:
+    """How many of the served fractions lie there, 0 to 1."""
+    return float(at_edge(served).mean())
+
+
 def _slots(rng: np.random.Generator, features: FeatureFunction) -> tuple[int, int]:
     """Slots and rank that fit in memory."""
-    rank = int(rng.choice(RANKS))
-    fitting = [slots for slots in SLOT_GRID if features.memory(slots, rank).fits]
-    return int(rng.choice(fitting)), rank
+    fitting = {rank: [slots for slots in SLOT_GRID if features.memory(slots, rank).fits] for rank in RANKS}
+    ranks = [rank for rank in RANKS if fitting[rank]]
+    weights = np.array([RANKS[rank] for rank in ranks])
+    rank = int(rng.choice(ranks, p=weights / weights.sum()))
+    return int(rng.choice(fitting[rank])), rank
 
 
 def _adapters(rng: np.random.Generator) -> int:
-    return round(math.exp(rng.uniform(0.0, math.log(MOST_ADAPTERS))))
+    """Their number: logarithmically uniform, but for more of the hundreds that replicas are made for."""
+    return round(math.exp(rng.random() ** _TOWARDS_MANY * math.log(MOST_ADAPTERS)))
 
 
 def _weights(rng: np.random.Generator, adapters: int) -> FloatArray:
     """How the traffic is spread over adapters: cycles of rates, Zipf, lognormal, or a few hot ones."""
-    match int(rng.integers(4)):
+    match int(rng.choice(4, p=_SPREADS)):
         case 0:
             rates = np.exp(rng.uniform(np.log(0.003), np.log(3.2), size=int(rng.integers(1, 4))))
             return np.resize(rates, adapters)
@@ -98,12 +129,24 @@ def _weights(rng: np.random.Generator, adapters: int) -> FloatArray:
 def _rate(rng: np.random.Generator, template: ReplicaLoad, features: FeatureFunction) -> float:
     """Requests/s: mostly such that the steady state is at the edge."""
     if rng.random() < EDGE_SHARE:
-        target = rng.uniform(*EDGE)
-        jitter = math.exp(_EDGE_SHIFT + _EDGE_JITTER * rng.standard_normal())
+        target = rng.uniform(*_STEADY_EDGE)
+        jitter = math.exp(_EDGE_JITTER * rng.standard_normal())
         return _rate_that_serves(target, template, features) * jitter
     edge = _rate_that_serves(0.98, template, features)
     low, high = _IDLE_FACTORS if rng.random() < _IDLE_SHARE else _OVERLOAD_FACTORS
     return edge * math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _rounded_load(load: ReplicaLoad) -> ReplicaLoad:
+    """The load in figures that are the same on every processor."""
+    rates = tuple(rounded(rate) for rate in load.rates)
+    means = rounded(load.prompt_tokens_mean), rounded(load.output_tokens_mean)
+    return ReplicaLoad(rates, *means, load.max_loras, load.max_lora_rank)
+
+
+def rounded(value: float) -> float:
+    """A figure in a few significant digits."""
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _rate_that_serves(served: float, template: ReplicaLoad, features: FeatureFunction) -> float:

@@ -1,19 +1,24 @@
 """Scores as tables for a terminal."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
-from adapter_predictor.artifact import Artifact
+from adapter_predictor.artifact import Artifact, Coverage
 from adapter_predictor.predictor import Predictor
+from adapter_predictor.training.dataset import Dataset
 from adapter_predictor.training.evaluation import TwinScores
+
+HISTOGRAM: Final = (0.0, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.01)
+"""Served fractions at which the bins of a dataset's histogram begin, and the last one ends."""
 
 
 def score_table(artifact: Artifact) -> Table:
     """Scores of an artifact's trees, target by target."""
-    table = Table(title=f"{artifact.profile}: out-of-fold scores on {artifact.dataset.samples:,} runs")
+    table = Table(title=f"{artifact.profile}: out-of-fold scores on {artifact.samples:,} runs")
     for column in (
         "target",
         "depth",
@@ -21,8 +26,8 @@ def score_table(artifact: Artifact) -> Table:
         "MAE",
         "SMAPE %",
         "closed form %",
-        "8 leaves: MAE",
-        "in bound",
+        "small tree: MAE",
+        f"in the {artifact.bound_percent:.0f} % bound",
     ):
         table.add_column(column, justify="left" if column == "target" else "right")
     for name, model in artifact.targets.items():
@@ -35,8 +40,24 @@ def score_table(artifact: Artifact) -> Table:
             f"{scores.smape_percent:.2f}",
             f"{scores.physics_smape_percent:.2f}",
             f"{scores.simple_mean_absolute_error:.4g}",
-            f"{scores.bound_coverage:.0%}",
+            f"{_covered(scores.coverage, artifact.bound_percent):.1f} %",
         )
+    return table
+
+
+def _covered(coverage: Sequence[Coverage], nominal: float) -> float:
+    """Empirical coverage of a nominal one."""
+    return next(one.percent for one in coverage if one.nominal_percent == nominal)
+
+
+def histogram_table(dataset: Dataset) -> Table:
+    """How many runs serve how much: most should be at the edge of starvation."""
+    table = Table(title="Served fraction of the runs")
+    table.add_column("from")
+    table.add_column("runs", justify="right")
+    counts, edges = np.histogram(dataset.target("served_fraction"), HISTOGRAM)
+    for lower, count in zip(edges, counts, strict=False):
+        table.add_row(f"{lower:.2f}", f"{count:,}")
     return table
 
 
@@ -62,16 +83,18 @@ def twin_table(scores: TwinScores, predictor: Predictor) -> Table:
     for name, value in scores.smape_percent.items():
         table.add_row(f"{name} SMAPE", f"{value:.2f}%")
     table.add_row("served fraction, mean error", f"{scores.served_mean_absolute_error:.4f}")
-    table.add_row("… where it is 0.85 to 0.98", f"{scores.edge_mean_absolute_error:.4f}")
+    if scores.edge_mean_absolute_error is not None:
+        table.add_row("… where it is 0.85 to 0.98", f"{scores.edge_mean_absolute_error:.4f}")
     table.add_row("starvation macro-F1", f"{scores.starvation_macro_f1:.3f}")
-    table.add_row("runs above the pessimistic bound", f"{scores.pessimistic_coverage:.1%}")
+    for name, percent in scores.coverage_percent.items():
+        table.add_row(f"{name}: runs within the pessimistic bound", f"{percent:.1f}%")
     return table
 
 
-def optima_table(found: Mapping[str, Any]) -> Table:
-    """Predicted optima beside the measured ones."""
+def optima_table(found: Mapping[str, Any], what: str) -> Table:
+    """Predicted optima beside the true ones; `what` says where those come from."""
     table = Table(
-        title="Most adapters of one replica without starvation: predicted (measured)",
+        title=f"Most adapters of one replica without starvation: {what}",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
         collapse_padding=True,

@@ -5,7 +5,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from adapter_predictor.artifact import TreeNodes
 from adapter_predictor.features import FEATURES
-from adapter_predictor.training.fit import from_sklearn
+from adapter_predictor.training.regression import from_sklearn
 
 
 @settings(max_examples=40, deadline=None)

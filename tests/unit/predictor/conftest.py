@@ -8,9 +8,11 @@ import pytest
 from adapter_predictor.artifact import (
     TARGETS,
     Artifact,
+    Coverage,
     DatasetProvenance,
     DepthScore,
     FeatureRange,
+    SimpleTree,
     TargetModel,
     TargetScores,
     TreeNodes,
@@ -59,10 +61,12 @@ def artifact(profile, stump_nodes):
     scores = TargetScores(
         by_depth=[DepthScore(depth=1, leaves=2, mean_absolute_error=0.1)],
         mean_absolute_error=0.1,
+        edge_mean_absolute_error=0.1,
         smape_percent=5.0,
         physics_smape_percent=8.0,
         simple_mean_absolute_error=0.2,
-        bound_coverage=0.9,
+        simple_smape_percent=10.0,
+        coverage=[Coverage(nominal_percent=90.0, percent=91.0, edge_percent=90.0)],
     )
     scales = dict(
         zip(TARGETS, ("steady_served", "steady_throughput", "steady_itl", "steady_ttft"), strict=True)
@@ -70,14 +74,16 @@ def artifact(profile, stump_nodes):
     return Artifact(
         profile=profile.name,
         profile_hash=prediction_hash(profile),
-        dataset=DatasetProvenance(seed=0, samples=50, horizon_s=600.0, code_version="0"),
+        datasets=[
+            DatasetProvenance(profile=profile.name, seed=0, samples=50, horizon_s=600.0, code_version="0")
+        ],
         bound_percent=90.0,
         features=[FeatureRange(name=feature.name, lower=0.0, upper=1e9) for feature in FEATURES],
         targets={
             name: TargetModel(
                 scale=scales[name],
                 tree=stump_nodes,
-                simple=stump_nodes,
+                simple=SimpleTree(scale=scales[name], tree=stump_nodes),
                 importances={"utilisation": 1.0},
                 scores=scores,
             )

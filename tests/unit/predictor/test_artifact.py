@@ -38,8 +38,8 @@ def test_a_cut_artifact_is_refused(artifact):
         (lambda d: d["features"].pop(), "features: they must be"),
         (lambda d: d["targets"]["itl_s"].update(scale="luck"), "luck is not a feature"),
         (lambda d: d["targets"]["itl_s"]["tree"]["left"].append(1), "differ in length"),
-        (lambda d: d["dataset"].update(seed="0"), "dataset.seed"),
-        (lambda d: d.update(format="adaptwin.io/predictor/v2"), "format"),
+        (lambda d: d["datasets"][0].update(seed="0"), "datasets.0.seed"),
+        (lambda d: d.update(format="adaptwin.io/predictor/v1"), "format"),
     ],
 )
 def test_what_breaks_the_schema_is_named(artifact, alter, message):

@@ -4,8 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from adapter_predictor import cli
+from adapter_predictor.drawing import described_tree
 from adapter_predictor.errors import ArtifactError, DatasetError, PredictionError
-from adapter_predictor.training.card import described_tree
 
 PROFILE = "llama-3.1-8b-instruct-h100-64gb"
 
@@ -32,14 +32,44 @@ def test_dataset_is_made_and_goes_on(run, tmp_path):
     assert len((tmp_path / "d" / "samples.jsonl").read_text().splitlines()) == 1
 
 
-def test_train_says_what_is_missing(run, tmp_path):
-    with pytest.raises(DatasetError, match="holds no run"):
-        run("train", "-p", PROFILE, "--dataset", tmp_path, "--out", tmp_path / "a.json")
+def test_train_needs_enough_runs_and_a_dataset_for_each_profile(run, tmp_path):
+    run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 2, "--horizon", 20)
+    arguments = ("train", "-p", PROFILE, "--dataset", tmp_path / "d", "--out", tmp_path / "a.json")
+    with pytest.raises(DatasetError, match="2 runs are too few"):
+        run(*arguments)
+    with pytest.raises(DatasetError, match="2 profiles need as many folders, not 1"):
+        run(*arguments, "-p", PROFILE)
     assert not (tmp_path / "a.json").exists()
 
 
+def test_shards_are_made_and_merged(run, tmp_path):
+    for index in range(2):
+        out = tmp_path / f"shard-{index}"
+        run("dataset", "-p", PROFILE, "--out", out, "--samples", 3, "--horizon", 20, "--shard", f"{index}/2")
+    done = run("merge", tmp_path / "shard-0", tmp_path / "shard-1", "--out", tmp_path / "d", "--samples", 3)
+    assert "3 runs" in done.output
+
+
+def test_a_job_is_printed(run):
+    done = run("job", "-p", PROFILE, "--samples", 100, "--shards", 4)
+    assert "completionMode: Indexed" in done.output
+    assert "predictor\n" in run("job", "-p", PROFILE, "--samples", 100, "--shards", 4, "--merge").output
+
+
+def test_capacity_says_how_many_adapters_fit(run, artifact_file):
+    done = run("capacity", "-p", PROFILE, "-a", artifact_file, "--rates", "0.4,0.05", "--max-lora-rank", 16)
+    assert "Up to" in done.output
+    done = run("capacity", "-p", PROFILE, "-a", artifact_file, "--rates", "900")
+    assert "Not even one" in done.output
+
+
+def test_targets_that_there_are_none_of_are_refused(run, artifact_file):
+    with pytest.raises(PredictionError, match="target: 'speed' is not one of served_fraction"):
+        run("explain", "-p", PROFILE, "-a", artifact_file, "--target", "speed")
+
+
 def test_evaluate_needs_something_to_compare_with(run):
-    with pytest.raises(PredictionError, match="--dataset, --measured, or both"):
+    with pytest.raises(PredictionError, match="--dataset, --measured, or --mixes"):
         run("evaluate", "-p", PROFILE)
 
 
@@ -70,6 +100,7 @@ def test_explain_prints_the_tree_and_a_decision(run, artifact_file, tmp_path):
     assert "offered rate over the rate that a full batch sustains at most 0.8?" in done.output
     assert "160 adapters at 24.6 req/s on 32 slots of rank 32" in done.output
     assert "Nearest flip (served fraction 90%)" in done.output
+    assert "adapters like these" in done.output
     assert plot.read_text().startswith("<?xml")
 
 

@@ -68,6 +68,19 @@ def test_shipped_trees_are_taken_where_they_fit(profile, artifact, slower, monke
     assert "trained on another version" in caplog.text
     monkeypatch.setattr(module, "shipped_artifact", lambda name: None)
     assert isinstance(Predictor.for_profile(profile), TwinPredictor)
+    assert "No trees are shipped" in caplog.text
+
+
+def test_derived_profiles_get_general_trees_with_wider_bounds(profile, artifact, load, monkeypatch, caplog):
+    general = artifact.model_copy(update={"profile": "general", "profile_hash": None}).sealed()
+    monkeypatch.setattr(module, "shipped_artifact", {"general": general}.get)
+    derived = profile.model_copy(update={"name": "mine", "origin": "derived"})
+    predictor = Predictor.for_profile(derived)
+    assert isinstance(predictor, TreePredictor)
+    assert "general trees and wider bounds" in caplog.text
+    own, borrowed = TreePredictor(profile, artifact).predict(load), predictor.predict(load)
+    assert borrowed.itl_s == own.itl_s
+    assert borrowed.itl_high_s - own.itl_s == pytest.approx(2.0 * (own.itl_high_s - own.itl_s))
 
 
 def test_the_twin_answers_where_there_are_no_trees(profile):

@@ -9,8 +9,8 @@ from adapter_predictor.artifact import TARGETS, prediction_hash, shipped_artifac
 from adapter_predictor.load import LoadBatch, ReplicaLoad
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, place
 from adapter_predictor.predictor import Predictor, TreePredictor
+from adapter_predictor.training.comparison import read_grids
 from adapter_predictor.training.evaluation import measured_scores
-from adapter_twin.measurements.tables import read_runs
 from adapter_twin.profile import available_profiles, load_profile
 
 RUNS = Path(__file__).parents[2] / "data" / "measurements" / "runs.csv"
@@ -25,13 +25,13 @@ def test_every_shipped_profile_has_its_trees(predictor):
     assert isinstance(predictor, TreePredictor)
     artifact = shipped_artifact(predictor.profile.name)
     assert artifact.profile_hash == prediction_hash(predictor.profile)
-    assert artifact.dataset.samples >= 1000
+    assert artifact.samples >= 1000
     assert set(artifact.targets) == set(TARGETS)
 
 
 def test_measured_optima_are_met(predictor):
-    runs = [run for run in read_runs(RUNS) if run.model == predictor.profile.model.name]
-    overall = measured_scores(runs, {predictor.profile.model.name: predictor})["overall"]
+    grids = [grid for grid in read_grids(RUNS) if grid.model == predictor.profile.model.name]
+    overall = measured_scores(grids, {predictor.profile.model.name: predictor})["overall"]
     assert overall["adapters_smape"] <= 4.0
     assert overall["throughput_smape"] <= 3.0
     assert overall["slots_regret_percent"] <= 2.0

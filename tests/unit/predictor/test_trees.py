@@ -6,7 +6,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from adapter_predictor.errors import ArtifactError
 from adapter_predictor.features import FEATURES
-from adapter_predictor.training.fit import from_sklearn
+from adapter_predictor.training.regression import from_sklearn
 
 
 def neighbours(thresholds):
