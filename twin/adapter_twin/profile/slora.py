@@ -50,8 +50,9 @@ class SloraStepTime(_Frozen):
 
     base: NonNegativeFloat = Field(description="a decoding step: weights read, kernels launched")
     per_decode: NonNegativeFloat = Field(description="per decoding request, mostly on the host")
-    per_kv_token: NonNegativeFloat = Field(description="per token of context read")
-    per_adapter_page: NonNegativeFloat = Field(description="per page of an adapter read")
+    per_pool_token: NonNegativeFloat = Field(
+        description="per token of the pool read: of context, or of an active adapter, which are of one size"
+    )
     crowded: NonNegativeFloat = Field(
         description="a decoding step while the pool has no room for the next request: the router has looked "
         "in vain, and memory for the new tokens is scattered"
@@ -61,7 +62,7 @@ class SloraStepTime(_Frozen):
     per_loaded_page: NonNegativeFloat = Field(description="per page copied from host memory before a prefill")
 
     def vector(self) -> NDArray[np.float64]:
-        """Shape (8,), in the order of the fields."""
+        """Shape (7,), in the order of the fields."""
         return np.array(list(self.model_dump().values()), dtype=np.float64)
 
 
@@ -99,7 +100,7 @@ class SloraProfile(_Frozen):
     fit: FitReport | None = None
 
     def coefficients(self) -> NDArray[np.float64]:
-        """Coefficients of the step time for the compiled engine, shape (8,)."""
+        """Coefficients of the step time for the compiled engine, shape (7,)."""
         return self.step_time.vector()
 
     @cached_property

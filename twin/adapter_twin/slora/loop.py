@@ -150,7 +150,7 @@ def _simulate(e: Server) -> None:
             seconds = prefill_seconds(e.coefficients, tokens, s.pages - pages)
         else:
             crowded = s.waited >= c.max_wait_tokens and s.first_waiting < s.queued
-            seconds = decode_seconds(e.coefficients, s.running, s.context, s.pages, crowded)
+            seconds = decode_seconds(e.coefficients, s.running, s.context + s.pages, crowded)
         start_s, end_s = s.time_s, s.time_s + seconds
         _observe(e, min(end_s, c.duration_s))
         if end_s > c.duration_s:

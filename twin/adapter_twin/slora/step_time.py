@@ -11,8 +11,7 @@ from adapter_twin.profile.slora import SloraStepTime
 (
     BASE,
     PER_DECODE,
-    PER_KV_TOKEN,
-    PER_ADAPTER_PAGE,
+    PER_POOL_TOKEN,
     CROWDED,
     PREFILL_BASE,
     PER_PREFILL_TOKEN,
@@ -21,13 +20,12 @@ from adapter_twin.profile.slora import SloraStepTime
 
 
 @kernel
-def decode_seconds(c, requests, kv_tokens, adapter_pages, crowded):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def decode_seconds(c, requests, pool_tokens, crowded):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Seconds in which each of `requests` gets one token; `crowded` if the router has looked in vain."""
     return (
         c[BASE]
         + c[PER_DECODE] * requests
-        + c[PER_KV_TOKEN] * kv_tokens
-        + c[PER_ADAPTER_PAGE] * adapter_pages
+        + c[PER_POOL_TOKEN] * pool_tokens
         + (c[CROWDED] if crowded else 0.0)
     )
 
