@@ -35,11 +35,9 @@ def run(
     workloads: Annotated[
         str, typer.Option(help="Only these of the suite, comma-separated; `list` names them all.")
     ] = "",
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Only some small workloads, and one seed.")
-    ] = False,
-    horizon: Annotated[float, typer.Option(min=60.0, help="Simulated seconds of each verdict.")] = 600.0,
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Verdicts average over so many arrivals.")] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="Only some small workloads.")] = False,
+    horizon: Annotated[float, typer.Option(min=60.0, help="Simulated seconds of each verdict.")] = 3600.0,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Verdicts average over so many arrivals.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Replicas simulated at once.")] = 1,
     plot: Annotated[Path | None, typer.Option(help="Draw it here (.svg, .png, .pdf).")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Also write all figures here.")] = None,
@@ -58,7 +56,7 @@ def run(
     if output is not None:
         require_writable(output, "--json")
     cases = chosen([name for name in workloads.replace(",", " ").split() if name], quick=quick)
-    trial = Trial(horizon, tuple(range(FIRST_SEED, FIRST_SEED + (1 if quick else seeds))), threads)
+    trial = Trial(horizon, tuple(range(FIRST_SEED, FIRST_SEED + seeds)), threads)
     if plot is not None:
         draw = _drawing()
     comparison = _compared(cases, trial)

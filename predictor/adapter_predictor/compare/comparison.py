@@ -4,21 +4,24 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from adapter_predictor.compare.contenders import CONTENDERS, OURS, Contender
 from adapter_predictor.compare.drift import moves_a_day
-from adapter_predictor.compare.needs import Search
+from adapter_predictor.compare.needs import fewest
 from adapter_predictor.compare.suite import Case
 from adapter_predictor.compare.verdicts import Trial, Verdict, judged
-from adapter_predictor.placement import Limits, Objectives, place
+from adapter_predictor.errors import ComparisonError
+from adapter_predictor.placement import Limits, Objectives, place, plan_headroom
+from adapter_predictor.plan import Plan
 from adapter_predictor.predictor import Predictor
 from adapter_twin.profile import load_profile
 
 LARGE: Final = 20
 """GPUs from which a workload counts as large."""
 
-_MOST_BEYOND: Final = 2.0
+_MOST_BEYOND: Final = 1.6
 _UNLIMITED: Final = 10_000
 
 Tell = Callable[[str], None]
@@ -30,7 +33,8 @@ class Entry:
     """How one contender does on one workload.
 
     Attributes:
-        gpus: GPUs with which the twin sees nobody starve; None where no number that was tried does.
+        replicas: Replicas with which the twin sees nobody starve; None where no number that was tried does.
+        gpus: GPUs of so many; None likewise.
         starving: Adapters that starve on as many GPUs as our placement needs.
         served_fraction: Of the replica that serves least there.
         itl_s: Mean inter-token latency there.
@@ -38,6 +42,7 @@ class Entry:
         moves_a_day: Adapters loaded anew while traffic drifts over a day, for each adapter that there is.
     """
 
+    replicas: int | None
     gpus: int | None
     starving: int
     served_fraction: float
@@ -131,15 +136,14 @@ def _compared(
     planned = place(case.demands, predictor, objectives, Limits(max_replicas=_UNLIMITED))
     taken = time.perf_counter() - start
     if planned.plan is None:
-        raise ValueError(f"{case.name}: no plan at all")
-    verdict = judged(planned.plan, case.demands, predictor.profile, objectives, trial)
+        raise ComparisonError(f"{case.name}: no plan fits in the memory of {case.profile}")
     bench = _Bench(case, predictor, objectives, trial, planned.plan.replicas)
-    own = bench.search(CONTENDERS[OURS])
-    equal = own.fewest(planned.plan.replicas) or planned.plan.replicas
-    entries = {}
+    verdict = bench.judged(planned.plan)
+    entries: dict[str, Entry] = {}
+    equal = planned.plan.replicas
     for name, contender in CONTENDERS.items():
-        search = own if name == OURS else bench.search(contender)
-        entries[name] = bench.entry(contender, search, equal)
+        entries[name] = bench.entry(contender, equal if entries else None)
+        equal = entries[OURS].replicas or equal
         tell(f"{case.name}: {name}")
     each = predictor.profile.tensor_parallel_size
     return CaseResult(
@@ -165,28 +169,42 @@ class _Bench:
     trial: Trial
     planned: int
 
-    def search(self, contender: Contender) -> Search:
-        """The search for the fewest replicas of a contender."""
-
-        def verdict_on(replicas: int) -> Verdict | None:
-            plan = contender(self.case.demands, self.predictor, self.objectives, replicas, None)
-            if plan is None:
-                return None
-            return judged(plan, self.case.demands, self.predictor.profile, self.objectives, self.trial)
-
-        return Search(verdict_on, round(_MOST_BEYOND * self.planned) + 2)
-
-    def entry(self, contender: Contender, search: Search, equal: int) -> Entry:
-        """What a contender needs, and how it does on as many replicas as ours."""
-        fewest = search.fewest(equal)
-        search.serves(equal)
-        there = search.known[equal]
-        moves = moves_a_day(contender, self.case.demands, self.predictor, self.objectives, equal, seed=7)
+    def entry(self, contender: Contender, equal: int | None) -> Entry:
+        """What a contender needs, and how it does on as many replicas as ours (or as it needs itself)."""
+        verdict_on = cache(lambda replicas: self.judged(self.plan(contender, replicas)))
+        needed = fewest(lambda n: verdict_on(n).serves, self.guess(contender), self.most)
+        there = equal or needed or self.planned
+        verdict = verdict_on(there)
+        moves = moves_a_day(contender, self.case.demands, self.predictor, self.objectives, there, seed=7)
         return Entry(
-            gpus=None if fewest is None else fewest * self.predictor.profile.tensor_parallel_size,
-            starving=len(self.case.demands) if there is None else there.starving,
-            served_fraction=0.0 if there is None else there.served_fraction,
-            itl_s=float("nan") if there is None else there.itl_s,
-            ttft_s=float("nan") if there is None else there.ttft_s,
+            replicas=needed,
+            gpus=None if needed is None else needed * self.predictor.profile.tensor_parallel_size,
+            starving=verdict.starving,
+            served_fraction=verdict.served_fraction,
+            itl_s=verdict.itl_s,
+            ttft_s=verdict.ttft_s,
             moves_a_day=moves,
         )
+
+    @property
+    def most(self) -> int:
+        """No more replicas are tried."""
+        return round(_MOST_BEYOND * self.planned) + 2
+
+    def plan(self, contender: Contender, replicas: int) -> Plan:
+        """A contender's plan on so many replicas."""
+        return contender(self.case.demands, self.predictor, self.objectives, replicas, None)
+
+    def judged(self, plan: Plan) -> Verdict:
+        """The twin's verdict on a plan."""
+        return judged(plan, self.case.demands, self.predictor.profile, self.objectives, self.trial)
+
+    def guess(self, contender: Contender) -> int:
+        """How many replicas a contender needs if the predictor, without any margin, is right."""
+
+        def does(replicas: int) -> bool:
+            plan = self.plan(contender, replicas)
+            headroom = plan_headroom(plan, self.case.demands, self.predictor, self.objectives)
+            return headroom is not None and headroom >= self.objectives.headroom
+
+        return fewest(does, self.planned, self.most) or self.most

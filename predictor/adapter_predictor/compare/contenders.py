@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from adapter_predictor.errors import ComparisonError
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, TokenMeans, place
 from adapter_predictor.placement.baselines import BASELINES, Baseline
 from adapter_predictor.placement.judge import Judge
@@ -13,8 +14,8 @@ from adapter_predictor.predictor import Predictor
 
 OURS: Final = "adaptwin"
 
-Contender = Callable[[Sequence[AdapterDemand], Predictor, Objectives, int, Plan | None], Plan | None]
-"""Adapters, predictor, objectives, how many replicas, and the present plan; the plan, if there can be one."""
+Contender = Callable[[Sequence[AdapterDemand], Predictor, Objectives, int, Plan | None], Plan]
+"""Adapters, predictor, objectives, how many replicas, and the present plan; the plan."""
 
 
 def ours(
@@ -23,10 +24,10 @@ def ours(
     objectives: Objectives,
     replicas: int,
     present: Plan | None,
-) -> Plan | None:
+) -> Plan:
     """Our placement on exactly so many replicas."""
     limits = Limits(min_replicas=replicas, max_replicas=replicas)
-    return place(demands, predictor, objectives, limits, present=present).plan
+    return _existing(place(demands, predictor, objectives, limits, present=present).plan)
 
 
 def with_best_slots(baseline: Baseline) -> Contender:
@@ -41,11 +42,11 @@ def with_best_slots(baseline: Baseline) -> Contender:
         objectives: Objectives,
         replicas: int,
         present: Plan | None,
-    ) -> Plan | None:
+    ) -> Plan:
         lengths = predictor.profile.workload_defaults
         judge = Judge(predictor, objectives, TokenMeans(lengths.prompt.mean, lengths.output.mean))
         seats = seated(baseline(demands, judge, replicas), judge)
-        return None if seats is None else plan_of(seats, demands, present, "")
+        return _existing(plan_of(seats, demands, present, "") if seats else None)
 
     return contender
 
@@ -54,3 +55,9 @@ CONTENDERS: Final[Mapping[str, Contender]] = MappingProxyType(
     {OURS: ours} | {name: with_best_slots(baseline) for name, baseline in BASELINES.items()}
 )
 """Ours first, then the baselines."""
+
+
+def _existing(plan: Plan | None) -> Plan:
+    if plan is None:
+        raise ComparisonError("no choice of slots for these adapters fits in GPU memory")
+    return plan

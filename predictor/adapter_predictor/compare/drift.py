@@ -54,12 +54,12 @@ def _moves(
     replicas: int,
     seed: int,
 ) -> Iterator[int]:
-    present = None
+    present: Plan | None = None
     for hour in HOURS:
         plan = contender(drifted(demands, hour, seed), predictor, objectives, replicas, present)
-        if plan is not None and present is not None:
+        if present is not None:
             yield moved_adapters(present, plan) if contender is ours else _moved_at_least(present, plan)
-        present = plan or present
+        present = plan
 
 
 def _moved_at_least(present: Plan, plan: Plan) -> int:

@@ -27,8 +27,8 @@ class Trial:
         threads: Replicas simulated at once.
     """
 
-    horizon_s: float = 600.0
-    seeds: tuple[int, ...] = (101, 102)
+    horizon_s: float = 3600.0
+    seeds: tuple[int, ...] = (101,)
     threads: int = 1
 
 

@@ -27,20 +27,24 @@ class Evenness:
         window_s: Seconds in which an adapter with a request counts as active.
         grain: Pieces of an adapter are at most this part of a replica's even share of the rate.
         standby: The most of an adapter's traffic for a copy that is there for minimum copies alone.
+        wrapped_from: Adapters of at least this part of a replica's even share are laid end to end and cut.
     """
 
     window_s: float = 20.0
     grain: float = 1.0
     standby: float = 1.0
+    wrapped_from: float = math.inf
 
 
 EVENNESS: Final = (
     Evenness(),
+    Evenness(wrapped_from=0.1),
     Evenness(grain=0.3),
     Evenness(6.0),
     Evenness(60.0),
     Evenness(6.0, 0.3),
     Evenness(standby=0.1),
+    Evenness(6.0, standby=0.1, wrapped_from=0.1),
 )
 """What is tried in turn where loads are tight."""
 
@@ -48,6 +52,7 @@ SMALLEST_SPLIT: Final = 0.05
 """An adapter is split to fill a replica where this much of the replica's rate would stay unused otherwise."""
 
 _SMALLEST_PART: Final = 0.1
+_SLIVER: Final = 0.02
 _SHARE_BISECTIONS: Final = 10
 _PROBES: Final = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 
@@ -128,25 +133,75 @@ def spread(demands: Sequence[AdapterDemand], replicas: int, evenness: Evenness =
     Adapters hotter than a replica's even share (or a part of it) are split. A piece weighs by its rate and by
     how likely it is to be active at a time, so that slots are evenly used too.
     """
+    laid = laid_end_to_end(demands, replicas, evenness.wrapped_from)
     owners, shares = even_pieces(demands, replicas, evenness)
+    loose = ~np.isin(owners, [index for _, index, _ in laid])
+    owners = np.concatenate([np.array([index for _, index, _ in laid], dtype=np.int64), owners[loose]])
+    shares = np.concatenate([[share for *_, share in laid], shares[loose]])
     weights = piece_weights(demands, owners, shares, evenness)
-    order = np.lexsort((owners, -weights))
     bins: list[Bin] = [[] for _ in range(replicas)]
-    heap = [(0.0, index) for index in range(replicas)]
-    holders: dict[int, set[int]] = {}
+    loads = np.zeros(replicas)
+    for (replica, index, share), weight in zip(laid, weights.tolist(), strict=False):
+        bins[replica].append(_piece(index, demands[index], share))
+        loads[replica] += weight
+    order = np.lexsort((owners, -weights))
+    order = order[order >= len(laid)]
     pieces = zip(owners[order].tolist(), shares[order].tolist(), weights[order].tolist(), strict=True)
+    _on_lightest(demands, pieces, bins, loads)
+    return bins
+
+
+def _on_lightest(
+    demands: Sequence[AdapterDemand],
+    pieces: Iterable[tuple[int, float, float]],
+    bins: list[Bin],
+    loads: FloatArray,
+) -> None:
+    """Put pieces (adapter, share, weight) in turn on the lightest replica that lacks the adapter."""
+    heap = [(load, index) for index, load in enumerate(loads.tolist())]
+    heapq.heapify(heap)
+    holders: dict[int, set[int]] = {}
     for index, share, weight in pieces:
-        demand, held = demands[index], holders.setdefault(index, set())
+        held = holders.setdefault(index, set())
         passed: list[tuple[float, int]] = []
         while heap[0][1] in held:
             passed.append(heapq.heappop(heap))
         load, replica = heap[0]
         heapq.heapreplace(heap, (load + weight, replica))
         held.add(replica)
-        bins[replica].append(Piece(index, share, demand.rate * share, demand.rank))
+        bins[replica].append(_piece(index, demands[index], share))
         for entry in passed:
             heapq.heappush(heap, entry)
-    return bins
+
+
+def laid_end_to_end(
+    demands: Sequence[AdapterDemand], replicas: int, wrapped_from: float
+) -> list[tuple[int, int, float]]:
+    """Hot adapters laid end to end and cut where a replica has its even share of them (McNaughton's rule).
+
+    No way to share their rate evenly has fewer pieces. Adapters with minimum copies stay out of it.
+
+    Returns:
+        Replica, adapter and share of each piece; nothing where `wrapped_from` is infinite.
+    """
+    total = sum(demand.rate for demand in demands)
+    hot = [
+        index
+        for index, demand in enumerate(demands)
+        if demand.min_copies == 1 and demand.rate * replicas >= wrapped_from * total > 0.0
+    ]
+    hot.sort(key=lambda index: (-demands[index].rate, index))
+    room = (each := sum(demands[index].rate for index in hot) / replicas)
+    laid, replica = [], 0
+    for index in hot:
+        left = demands[index].rate
+        while left > 0.0:
+            part = left if left <= room + _SLIVER * each or replica == replicas - 1 else room
+            laid.append((replica, index, part / demands[index].rate))
+            left, room = left - part, room - part
+            if room <= _SLIVER * each and replica < replicas - 1:
+                replica, room = replica + 1, room + each
+    return laid
 
 
 def even_parts(
@@ -248,6 +303,10 @@ def _largest_part(filled: list[Piece], piece: Piece, judge: Judge) -> float:
         else:
             high = middle
     return low
+
+
+def _piece(index: int, demand: AdapterDemand, share: float) -> Piece:
+    return Piece(index, share, demand.rate * share, demand.rank)
 
 
 def _cut(piece: Piece, part: float) -> Piece:

@@ -9,10 +9,10 @@ from adapter_predictor.compare.cli import app
 from adapter_predictor.compare.comparison import Comparison, compare, steps
 from adapter_predictor.compare.contenders import CONTENDERS, OURS
 from adapter_predictor.compare.drift import drifted
-from adapter_predictor.compare.needs import Search
+from adapter_predictor.compare.needs import fewest
 from adapter_predictor.compare.suite import Case, chosen, suite
 from adapter_predictor.compare.tables import document, equal_table, needs_table, summary
-from adapter_predictor.compare.verdicts import Trial, Verdict, judged
+from adapter_predictor.compare.verdicts import Trial, judged
 from adapter_predictor.errors import ComparisonError
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, place
 from adapter_predictor.predictor import Predictor
@@ -30,11 +30,6 @@ def case(profile):
 def predicted(monkeypatch, steady):
     """The profile's own predictor is the closed form."""
     monkeypatch.setattr(Predictor, "for_profile", classmethod(lambda cls, profile: steady))
-
-
-@pytest.fixture(scope="module")
-def verdict():
-    return lambda serves: Verdict(serves, 0, 1.0, 0.02, 0.1)
 
 
 def test_the_suite_is_fixed_and_half_of_it_large():
@@ -57,20 +52,19 @@ def test_workloads_are_chosen_by_name():
 
 @pytest.mark.parametrize("needed", [1, 2, 5, 9, 16])
 @pytest.mark.parametrize("guess", [1, 4, 16])
-def test_the_search_finds_the_fewest(needed, guess, verdict):
+def test_the_search_finds_the_fewest(needed, guess):
     asked = []
 
-    def verdict_on(replicas):
+    def does(replicas):
         asked.append(replicas)
-        return verdict(replicas >= needed)
+        return replicas >= needed
 
-    assert Search(verdict_on, 16).fewest(guess) == needed
+    assert fewest(does, guess, 16) == needed
     assert len(asked) == len(set(asked)) <= 9
 
 
-def test_the_search_gives_up_at_the_most(verdict):
-    assert Search(lambda _: verdict(False), 8).fewest(2) is None
-    assert Search(lambda _: None, 8).fewest(2) is None
+def test_the_search_gives_up_at_the_most():
+    assert fewest(lambda _: False, 2, 8) is None
 
 
 def test_every_contender_is_compared(case, predicted):
