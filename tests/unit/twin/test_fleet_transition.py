@@ -310,7 +310,7 @@ def test_invariant_f5_staying_meets_the_same_requests():
     comparison = simulate_transition(
         PROFILE,
         Fleet.of(pool("p", 1)),
-        [Rollout(Fleet.of(pool("p", 2)), at_s=50.0), Failure("p-0", 200.0, 1.0)],
+        [Rollout(Fleet.of(pool("p", 2)), at_s=50.0), Failure("p-0", 200.0, 1.0), Failure("p-1", 250.0)],
         traffic(),
         seed=3,
         mechanics=QUICK,
@@ -322,6 +322,8 @@ def test_invariant_f5_staying_meets_the_same_requests():
     assert (moving.adapters.due_tokens == staying.adapters.due_tokens).all()
     assert staying.events[0].kind is EventKind.REPLICA_FAILED
     assert not when(staying, EventKind.ROLLOUT_STARTED)
+    assert when(moving, EventKind.REPLICA_FAILED, "p-1") == [250.0]
+    assert when(staying, EventKind.REPLICA_FAILED) == [200.0]
     early = moving.outcomes.requests.arrival_s < 50.0
     done = early & (staying.outcomes.finish_s < 50.0)
     assert (moving.outcomes.finish_s[done] == staying.outcomes.finish_s[done]).all()

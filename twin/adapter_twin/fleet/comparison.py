@@ -56,12 +56,12 @@ def simulate_transition(
     patience_s: float = DEFAULT_PATIENCE_S,
     threads: int = 1,
 ) -> Comparison:
-    """Make the changes, and compare with a fleet that stays; failures happen to both.
+    """Make the changes, and compare with a fleet that stays; failures of its replicas happen to both.
 
     The arguments are those of `simulate_fleet`.
     """
     requests = generate(workload, seed)
-    accidents = [change for change in changes if not isinstance(change, Rollout)]
+    accidents = [one for one in changes if not isinstance(one, Rollout) and one.replica in fleet.by_name]
     transition, staying = (
         FleetSimulation(profile, fleet, workload, requests, seed, some, mechanics)
         for some in (changes, accidents)
