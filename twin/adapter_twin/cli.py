@@ -17,6 +17,7 @@ class TwinGroup(TyperGroup):
         "trace": "adapter_twin.trace_command",
         "calibrate": "adapter_twin.calibration.cli",
         "validate": "adapter_twin.validation.cli",
+        "conform": "adapter_twin.conformance.cli",
         "derive": "adapter_twin.profile.cli",
         "profiles": "adapter_twin.profile.cli",
     }

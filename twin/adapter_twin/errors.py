@@ -28,6 +28,10 @@ class EngineConfigError(AdaptwinError):
     """Engine arguments that no server would start with."""
 
 
+class ConformanceError(AdaptwinError):
+    """A recording of vLLM's scheduler that cannot be read or replayed."""
+
+
 class OutOfMemoryError(EngineConfigError):
     """A server that does not start: what its adapter slots leave of the GPU's memory is too little."""
 

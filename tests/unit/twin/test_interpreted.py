@@ -9,10 +9,11 @@ from pathlib import Path
 RECORDING = Path(__file__).parents[2] / "data" / "conformance" / "c5_all_reserve_tiny.json.gz"
 
 PROGRAM = """
-import gzip, json, sys
-from adapter_twin.engine.replay import replay
-recording = json.loads(gzip.open(sys.argv[1]).read())
-print(json.dumps(replay(recording)))
+import json, sys
+from pathlib import Path
+from adapter_twin.conformance.recording import read_recording
+from adapter_twin.conformance.replay import replay
+print(json.dumps(list(replay(read_recording(Path(sys.argv[1]))))))
 """
 
 

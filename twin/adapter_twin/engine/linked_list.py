@@ -4,6 +4,8 @@
 as long as an item is in at most one of them. An item outside every list has next = NOWHERE.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,3 +81,11 @@ def remove(links: Links, item: int) -> None:
     links[before, _NEXT] = after
     links[after, _PREVIOUS] = before
     links[item, _NEXT] = NOWHERE
+
+
+def items(links: Links, sentinel: int) -> Iterator[int]:
+    """All items of a list, in order."""
+    item = int(links[sentinel, _NEXT])
+    while item != sentinel:
+        yield item
+        item = int(links[item, _NEXT])

@@ -44,6 +44,8 @@ GPU_EVICTED: Final = 13
 """[adapter]"""
 COMPUTED: Final = 14
 """[request, computed tokens], once per running request after scheduling"""
+KNOWN: Final = 15
+"""[request, tokens of prompt and output known so far], likewise"""
 
 _WIDTH: Final = 3
 
@@ -71,7 +73,10 @@ def note_schedule(e: Engine) -> None:
         tokens = 1 if r[i].phase == DECODING else r[i].chunk
         if tokens > 0:
             note(e, SCHEDULED, i, tokens)
-        note(e, COMPUTED, i, s.step - r[i].zero_step if r[i].phase == DECODING else r[i].computed)
+        decoding = r[i].phase == DECODING
+        computed = s.step - r[i].zero_step if decoding else r[i].computed
+        note(e, COMPUTED, i, computed)
+        note(e, KNOWN, i, computed if decoding else r[i].prompt + r[i].generated)
         i = following(e.running, i)
     i = following(e.waiting, end)
     while i != end:
