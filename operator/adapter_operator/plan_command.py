@@ -17,12 +17,14 @@ from adapter_operator.api.quantities import DURATION_PATTERN, parse_duration_s
 from adapter_operator.plan_file import load_plan
 from adapter_operator.planning import Decision, PlanningRequest, TwinVerifier, decide, request_from_spec
 from adapter_operator.planning.errors import PlanningError
+from adapter_operator.planning.loads import demanded_loads
 from adapter_operator.planning.verify import warm_up
 from adapter_operator.rendering import machine, text
 from adapter_operator.rendering.report import write_report
 from adapter_predictor.placement import FrontierPoint, frontier
 from adapter_predictor.predictor import Predictor
 from adapter_twin.profile import load_profile
+from adapter_twin.profile.validity import extrapolation_warning, extrapolations
 
 VERIFIED, REJECTED = 0, 1
 """Exit codes; 2 is bad input."""
@@ -73,6 +75,7 @@ def run(options: PlanOptions) -> int:
             tell("drawing the report")
             decision = _with_report(options.report, request, decision, points)
     _show(options, request, decision, points)
+    _warn(request, decision)
     return VERIFIED if decision.applicable else REJECTED
 
 
@@ -141,6 +144,23 @@ def _show(
         text.render(output_console(), request, decision, points, wide=options.wide)
     if options.report:
         Console(stderr=True).print(f"report: {options.report}", highlight=False)
+
+
+def _warn(request: PlanningRequest, decision: Decision) -> None:
+    """Say on stderr where the plan goes beyond what its profile was measured on: each reason once."""
+    clauses: dict[str, str] = {}
+    loads = demanded_loads(request, decision.plan) if decision.plan else {}
+    for load in sorted(loads.values(), key=lambda load: -load.rate):
+        for clause in extrapolations(
+            request.profile,
+            max_loras=load.max_loras,
+            max_lora_rank=load.max_lora_rank,
+            adapters=len(load.rates),
+            offered_rate_rps=load.rate,
+        ):
+            clauses.setdefault(re.split(r"[0-9]", clause, maxsplit=1)[0], clause)
+    if warning := extrapolation_warning(request.profile, tuple(clauses.values())):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def output_console() -> Console:
