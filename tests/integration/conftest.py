@@ -54,7 +54,9 @@ def cluster(
     pytestconfig.stash[FOLDER] = folder
     with running(programs, os.environ, folder) as cluster:
         cluster.apply_files(CRDS)
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+        # kubectl fails on objects that have no conditions yet, instead of waiting for them.
+        for what in ("jsonpath={.status.conditions}", "condition=Established"):
+            cluster.kubectl("wait", f"--for={what}", "--timeout=60s", "-f", str(CRDS))
         yield cluster
 
 

@@ -15,6 +15,7 @@ from adapter_operator.gateway.errors import GatewayError
 from adapter_operator.gateway.metrics import GatewayMetrics
 from adapter_operator.gateway.run import run_gateway
 from adapter_operator.gateway.settings import EnvoySettings, TlsSettings
+from adapter_operator.gateway.sources.cluster import tables_of_cluster
 from adapter_operator.gateway.sources.file import tables_in
 from adapter_operator.kubernetes.logs import configure_logging
 from adapter_operator.settings import LogFormat, LogLevel
@@ -38,22 +39,35 @@ def gateway() -> None:
 @app.command()
 def run(
     routes: Annotated[
-        Path,
-        typer.Option(help="Routing table (YAML or JSON); it is read again when it changes.", dir_okay=False),
-    ],
+        Path | None,
+        typer.Option(help="Routing table (YAML or JSON), read again when it changes.", dir_okay=False),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(help="Route the AdapterDeployments of this namespace of a cluster.")
+    ] = "",
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", help="Route those of all namespaces.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Kubeconfig file; the pod's account if absent."),
+    ] = None,
     discovery_port: DiscoveryPort = _DEFAULTS.discovery_port,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus metrics; 0 for none.")] = 0,
     log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = "json",
     log_level: Annotated[LogLevel, typer.Option(help="The least severe line that is written.")] = "info",
 ) -> None:
     """Serve routes, clusters and endpoints to Envoy, and every change of them, until stopped."""
+    if [routes is not None, bool(namespace), all_namespaces].count(True) != 1:
+        raise GatewayError("give one of --routes, --namespace and --all-namespaces")
     configure_logging(log_format, log_level)
+    tables = tables_in(routes) if routes is not None else tables_of_cluster(kubeconfig, namespace)
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     if metrics_port:
         start_http_server(metrics_port, registry=registry)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run_gateway(tables_in(routes), metrics, LOOPBACK, discovery_port))
+        asyncio.run(run_gateway(tables, metrics, LOOPBACK, discovery_port))
 
 
 @app.command(name="bootstrap")

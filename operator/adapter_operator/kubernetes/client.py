@@ -18,6 +18,7 @@ from adapter_operator.kubernetes.errors import (
     ApiError,
     ConflictError,
     ConnectionSettingsError,
+    ExpiredError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -29,9 +30,12 @@ ERRORS: Final[Mapping[int, type[ApiError]]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
+    410: ExpiredError,
     422: InvalidError,
 }
 READ_TIMEOUT_S: Final = 30.0
+WATCH_S: Final = 300
+"""The server ends a watch after this long; it is begun anew."""
 WRITE_TIMEOUT_S: Final = 5.0
 """No longer than a Lease outlives its holder's last chance to write; see `leader.py`."""
 
@@ -102,6 +106,45 @@ class KubernetesClient:
         answer = await self._request("get", path, label_selector=labels, limit=limit)
         kind = {"apiVersion": resource.api_version, "kind": resource.kind}
         return [kind | item for item in answer["items"]]
+
+    async def watch(
+        self, resource: Resource, namespace: str, *, labels: str, version: str
+    ) -> AsyncIterator[Manifest]:
+        """Events of the objects with these labels since a version, until the server ends the watch.
+
+        Raises:
+            ExpiredError: the version is too old; list again.
+            ApiError: the watch could not be had, or broke off.
+        """
+        path = resource.path(namespace)
+        try:
+            response = await self._dynamic.request(
+                "get",
+                path,
+                serialize=False,
+                watch=True,
+                label_selector=labels,
+                resource_version=version,
+                timeout_seconds=WATCH_S,
+                _request_timeout=WATCH_S + READ_TIMEOUT_S,
+            )
+            self._on_request("watch", response.status)
+            try:
+                async for line in response.content:
+                    yield _event(path, json.loads(line))
+            finally:
+                response.close()
+        except ApiException as error:
+            raise _api_error(f"watch {path}", error) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ApiError(f"watch {path}: {error or type(error).__name__}") from error
+
+    async def list_versioned(
+        self, resource: Resource, namespace: str, *, labels: str
+    ) -> tuple[str, tuple[Manifest, ...]]:
+        """The version to watch from, and the objects with these labels."""
+        answer = await self._request("get", resource.path(namespace), label_selector=labels)
+        return answer["metadata"]["resourceVersion"], tuple(answer["items"])
 
     async def create(self, resource: Resource, namespace: str, body: Manifest) -> Manifest:
         """Create an object."""
@@ -174,6 +217,15 @@ def _api_error(request: str, error: Any) -> ApiError:
     status = error.status or 0
     kind = ERRORS.get(status, ApiError)
     return kind(f"{request}: {_message(error.body) or error.reason or status}", status)
+
+
+def _event(path: str, event: Manifest) -> Manifest:
+    """An event of a watch; an error where it tells of one."""
+    if event["type"] != "ERROR":
+        return event
+    status = event["object"]
+    code = int(status.get("code", 0))
+    raise ERRORS.get(code, ApiError)(f"watch {path}: {status.get('message', code)}", code)
 
 
 def _message(body: bytes | str | None) -> str:

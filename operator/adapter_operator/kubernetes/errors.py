@@ -42,6 +42,10 @@ class ConflictError(ApiError):
     """The object has changed, or exists already."""
 
 
+class ExpiredError(ApiError):
+    """A version to watch from is too old: list again."""
+
+
 class ForbiddenError(ApiError):
     """RBAC, a quota or an admission policy does not allow it."""
 
