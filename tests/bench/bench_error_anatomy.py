@@ -90,7 +90,7 @@ def _error(item: Comparison, figure: str) -> float:
 
 def _gauges(runs: Sequence[Run]) -> None:
     """Little's law on the measurements alone: running requests = tokens per second x time per token."""
-    print("measured batch size over what the client's own throughput and ITL imply (Little's law)")
+    print("measured batch size over what the client's own throughput and TPOT imply (Little's law)")
     for title, chosen in (
         ("no queue", [run for run in runs if (run.waiting_mean or 0.0) < 1.0]),
         ("some queue", [run for run in runs if 1.0 <= (run.waiting_mean or 0.0) <= 1000.0]),
@@ -103,7 +103,7 @@ def _gauges(runs: Sequence[Run]) -> None:
 
 
 def _little(run: Run) -> float:
-    decoding = (run.output_tokens or 0.0) / (run.duration_s or 1.0) * (run.itl_mean_ms or np.nan) / 1e3
+    decoding = (run.output_tokens or 0.0) / (run.duration_s or 1.0) * (run.tpot_mean_ms or np.nan) / 1e3
     return (run.running_mean or np.nan) / decoding
 
 
