@@ -42,16 +42,25 @@ class Option:
         feasible: Whether the objectives are met.
         served_fraction: The served fraction.
         itl_s: Mean inter-token latency in seconds.
+        coverage: Slots over adapters that have a request at a time, at most 1: who has no slot waits, and the
+            coldest wait longest.
     """
 
     slots: Slots
     feasible: bool
     served_fraction: float
     itl_s: float
+    coverage: float
 
-    def quality(self) -> tuple[bool, float, float, int]:
-        """What makes an option better: meeting the objectives, serving more, being faster, fewer slots."""
-        return self.feasible, round(self.served_fraction, 3), -self.itl_s, -self.slots.max_loras
+    def quality(self) -> tuple[bool, float, float, float, int]:
+        """What makes an option better.
+
+        Meeting the objectives; then, if it does, that few adapters wait for slots; then serving more, being
+        faster, fewer slots.
+        """
+        coverage = round(self.coverage, 1) if self.feasible else 0.0
+        served = round(self.served_fraction, 3)
+        return self.feasible, coverage, served, -self.itl_s, -self.slots.max_loras
 
 
 def smallest_rank(rank: int) -> int:
@@ -117,10 +126,16 @@ class Judge:
         said = iter(zip(*self._verdicts(flat), strict=True))
         return [
             tuple(
-                Option(slots, feasible=bool(good), served_fraction=float(served), itl_s=float(itl))
+                Option(
+                    slots,
+                    feasible=bool(good),
+                    served_fraction=float(served),
+                    itl_s=float(itl),
+                    coverage=self._coverage(contents, slots, float(itl)),
+                )
                 for slots, (served, itl, good) in zip(choices, said, strict=False)
             )
-            for choices in asked
+            for contents, choices in zip(replicas, asked, strict=True)
         ]
 
     def best(self, replicas: Sequence[Contents]) -> list[Option | None]:
@@ -146,6 +161,14 @@ class Judge:
         """What replicas will deliver at the declared rates."""
         batch = self._predict(replicas, headroom=0.0)
         return [batch[index] for index in range(len(batch))]
+
+    def _coverage(self, contents: Contents, slots: Slots, itl_s: float) -> float:
+        """Slots over adapters that are expected to have a request at a time, at most 1."""
+        if not np.isfinite(itl_s):
+            return 0.0
+        stay_s = self.tokens.output * itl_s
+        active = float((1.0 - np.exp(-contents.rates * (1.0 + self.headroom) * stay_s)).sum())
+        return min(1.0, slots.max_loras / max(active, 1.0))
 
     def _asked(
         self, replicas: Sequence[Contents]

@@ -80,14 +80,13 @@ def _acceptable(options: Sequence[Option]) -> dict[Slots, Option]:
 
 
 def _most_wanted(acceptable: Mapping[int, Mapping[Slots, Option]]) -> Slots:
-    """The slots that the most replicas accept; among these, those that serve them best."""
+    """The slots that the most replicas accept; among these, those for which fewest adapters wait."""
     candidates = sorted({slots for options in acceptable.values() for slots in options})
 
-    def appeal(slots: Slots) -> tuple[int, float, float, int]:
+    def appeal(slots: Slots) -> tuple[int, float, float, float, int]:
         offers = [options[slots] for options in acceptable.values() if slots in options]
-        served = float(np.mean([offer.served_fraction for offer in offers]))
-        itl = float(np.mean([offer.itl_s for offer in offers]))
-        return len(offers), round(served, 3), -itl, -slots.max_loras
+        coverage, served, itl = np.mean([(o.coverage, o.served_fraction, o.itl_s) for o in offers], axis=0)
+        return len(offers), round(coverage, 1), round(served, 3), -itl, -slots.max_loras
 
     return max(candidates, key=appeal)
 
