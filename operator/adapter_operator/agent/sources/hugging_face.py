@@ -27,26 +27,34 @@ class HuggingFaceRepository:
 
     repository: str
     revision: str
+    endpoint: str | None = None
+    """The hub's address; `HF_ENDPOINT`, or Hugging Face's own, where None."""
 
     def fetch(self, folder: Path) -> Fetched:
         """Download the adapter's files at the commit that the revision names now."""
         from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - heavy, and only needed here
         from huggingface_hub.errors import (  # noqa: PLC0415
             GatedRepoError,
-            HfHubHTTPError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
 
         target = folder / "repository"
         try:
-            commit = HfApi().model_info(self.repository, revision=self.revision).sha or self.revision
+            commit = (
+                HfApi(endpoint=self.endpoint).model_info(self.repository, revision=self.revision).sha
+                or self.revision
+            )
             snapshot_download(
-                self.repository, revision=commit, local_dir=target, allow_patterns=list(PATTERNS)
+                self.repository,
+                revision=commit,
+                local_dir=target,
+                allow_patterns=list(PATTERNS),
+                endpoint=self.endpoint,
             )
         except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
             raise AdapterError(Reason.SOURCE_NOT_FOUND, f"{self}: not there, or not to be read") from error
-        except (HfHubHTTPError, OSError) as error:
+        except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise AdapterError(Reason.SOURCE_UNREACHABLE, f"{self}: {reason}") from error
         return Fetched(target, commit[:_DIGITS])
