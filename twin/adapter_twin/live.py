@@ -198,7 +198,7 @@ class LiveReplica:
         return self._loaded_s[adapter]
 
     def remove_adapter(self, adapter: int) -> None:
-        """Refuse new requests for an adapter; those in flight finish. It keeps its slot until it is evicted."""
+        """Refuse new requests for an adapter; those in flight finish, and it stays until it is evicted."""
         self._removed.add(adapter)
 
     def submit(self, at_s: float, prompt_tokens: int, output_tokens: int, adapter: int = BASE_MODEL) -> int:

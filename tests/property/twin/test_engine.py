@@ -88,6 +88,19 @@ def test_first_come_first_served_within_an_adapter(case):
 
 
 @given(cases())
+@settings(max_examples=200, deadline=None)
+def test_nobody_passes_but_those_who_may_not_enter(case):
+    """Invariant 7: who is admitted passes only requests whose adapter finds no place in the step."""
+    returned = set()
+    for step in by_step(step_log.events(simulated(case))):
+        returned.update(i for i, _ in step.get(step_log.PREEMPTED, ()))
+        admitted = [i for i, _ in step.get(step_log.ADMITTED, ()) if i not in returned]
+        passed_over = {i for i, _ in step.get(step_log.SKIPPED, ())}
+        for i, _ in step.get(step_log.QUEUED, ()):
+            assert i in passed_over or i in returned or i > max(admitted, default=-1)
+
+
+@given(cases())
 @settings(max_examples=100, deadline=None)
 def test_causes_come_before_effects(case):
     """Invariant 8: no token before its request arrived, none of it after the end."""
