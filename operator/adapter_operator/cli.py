@@ -25,6 +25,9 @@ class AdaptwinGroup(DeferringGroup):
         "gateway": DeferredApp(
             "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters."
         ),
+        "load": DeferredApp(
+            "adapter_operator.load.cli", "Send open-loop traffic and measure what comes back."
+        ),
         "emulate": DeferredApp(
             "adapter_twin.emulator.cli", "Serve vLLM's HTTP API without a GPU, timed by the digital twin."
         ),
