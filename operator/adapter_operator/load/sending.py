@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from adapter_operator.load.connections import Connection
-    from adapter_operator.load.payload import Endpoint, Payloads
-    from adapter_operator.load.target import Target
+    from adapter_operator.load.payload import Payloads
+    from adapter_operator.load.target import Endpoint, Target
     from adapter_operator.load.traffic import Traffic
+
+DEFAULT_MAX_INFLIGHT: Final = 4096
 
 EARLY_S: Final = 0.0005
 """Timers of asyncio wait for whole milliseconds, rounded up: half of one early is right on average."""
@@ -38,7 +40,8 @@ class SendingRules:
     endpoint: Endpoint
     speed_up: float = 1.0
     """Seconds of the served system per real second."""
-    max_inflight: int = 4096
+    max_inflight: int | None = None
+    """Requests under way at once; None: `DEFAULT_MAX_INFLIGHT`."""
     timeout_s: float | None = None
     """Give a request up after so many seconds of the served system."""
 
@@ -104,6 +107,7 @@ class Sender:
         self._traffic = traffic
         self._payloads = payloads
         self._rules = rules
+        self._max_inflight = rules.max_inflight or DEFAULT_MAX_INFLIGHT
         self._head = target.head(rules.endpoint)
         self._pool = ConnectionPool(target, self.now_s)
         self._streams: set[_Stream] = set()
@@ -159,9 +163,9 @@ class Sender:
 
     async def _admit(self, request: int, due_s: float) -> None:
         run = self.run
-        if run.in_flight >= self._rules.max_inflight:
+        if run.in_flight >= self._max_inflight:
             run.held_back += 1
-            while run.in_flight >= self._rules.max_inflight:
+            while run.in_flight >= self._max_inflight:
                 self._room.clear()
                 await self._room.wait()
         record = Record(request, due_s)
