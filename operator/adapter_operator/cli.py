@@ -23,7 +23,7 @@ class AdaptwinGroup(DeferringGroup):
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
         "agent": DeferredApp("adapter_operator.agent.cli", "Keep the adapters of the engine beside it."),
         "gateway": DeferredApp(
-            "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters."
+            "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters.", extra="gateway"
         ),
         "load": DeferredApp(
             "adapter_operator.load.cli", "Send open-loop traffic and measure what comes back."
