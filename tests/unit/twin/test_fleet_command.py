@@ -83,6 +83,8 @@ def test_a_workload_file_says_the_rates_where_plans_do_not(written):
     [
         ((), "to: give a plan to roll out, or a replica that fails"),
         (("--fail", "p-0"), "fail: 'p-0' is not REPLICA@AT"),
+        (("--fail", "p-0@1", "--ttft-s", "0"), "ttft_s: 0 is not allowed, it must be positive"),
+        (("--fail", "p-0@1", "--itl-s", "nan"), "itl_s: nan is not allowed, it must be positive"),
         (("--fail", "x-0@5"), "failure: there is no replica x-0; known are p-0"),
         (("--fail", "p-0@1", "--json", "/nowhere/out.json"), "json: /nowhere/out.json cannot be written"),
     ],
