@@ -50,10 +50,13 @@ class StepObserver(Protocol):
 class EngineLoop:
     """One engine and the requests in it, known by the engine's numbers."""
 
-    def __init__(self, replica: LiveReplica, clock: Clock, observer: StepObserver) -> None:
+    def __init__(
+        self, replica: LiveReplica, clock: Clock, observer: StepObserver, *, coalesce_below: int
+    ) -> None:
         self._replica = replica
         self._clock = clock
         self._observer = observer
+        self._coalesce_below = coalesce_below
         self._sinks: dict[int, Sink] = {}
         self._adapters: dict[int, int] = {}
         self._queued: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -172,12 +175,16 @@ class EngineLoop:
         self._timer = None
         while self._outbox and self._going.is_set() and self._clock.has_come(self._outbox[0].delivered_s):
             steps = [self._outbox.popleft()]
-            while self._outbox and self._outbox[0].delivered_s == steps[0].delivered_s:
+            while self._outbox and self._comes_with(self._outbox[0], steps[0]):
                 steps.append(self._outbox.popleft())
             self.behind_s = self._clock.late_s(steps[0].delivered_s)
             self._hand_out(steps)
         self._schedule_delivery()
         self._release()
+
+    def _comes_with(self, step: LiveStep, first: LiveStep) -> bool:
+        """Whether a step's tokens are in the same chunks as those of the step before it."""
+        return step.delivered_s == first.delivered_s and step.tokens.size < self._coalesce_below
 
     def _hand_out(self, steps: list[LiveStep]) -> None:
         finished = {request for step in steps for request in step.finished.tolist()}

@@ -96,7 +96,12 @@ class Emulator:
             self.settings.names[0], self.settings.max_loras, started.cache, self.settings.enable_lora
         )
         self.metrics.show = self._shown
-        self.engine = EngineLoop(started.replica, Clock(self.settings.speed_up), self.metrics)
+        self.engine = EngineLoop(
+            started.replica,
+            Clock(self.settings.speed_up),
+            self.metrics,
+            coalesce_below=self._profile.front_end.coalesce_below,
+        )
         self.api = GenerationApi(self.settings, started, self.engine, self.metrics)
         self._loading = LoadingApi(started.adapters, self.engine, self.faults)
         self._http_metrics = HttpMetrics()
