@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Who takes a request's tokens."""
+    """Who takes a request's tokens; those who have none yet come first."""
+
+    tokens: int
+    """How many have come."""
 
     def deliver(self, tokens: int, *, last: bool) -> None:
         """So many tokens have come."""
@@ -126,10 +129,6 @@ class EngineLoop:
         index = self._replica.add_adapter(adapter, at_s=self._clock.now_s() if self._idle else None)
         return index, self._replica.loaded_at_s(index)
 
-    def forget(self, adapter: int) -> None:
-        """Serve no new requests of an adapter."""
-        self._replica.remove_adapter(adapter)
-
     def hang(self) -> None:
         """Make no more steps; the engine's time stands still."""
         self._going.clear()
@@ -191,10 +190,14 @@ class EngineLoop:
         for step in steps:
             self._observer.delivered(step)
         sinks = self._sinks
-        for request, count in _token_counts(steps).items():
-            sink = sinks.get(request)
-            if sink is not None:
-                sink.deliver(count, last=request in finished)
+        receivers = [
+            (sinks[request], count, request in finished)
+            for request, count in _token_counts(steps).items()
+            if request in sinks
+        ]
+        receivers.sort(key=lambda receiver: receiver[0].tokens > 0)
+        for sink, count, last in receivers:
+            sink.deliver(count, last=last)
         self._over.extend((0, request) for request in finished if sinks.pop(request, None) is not None)
         self._delivered += len(steps)
 

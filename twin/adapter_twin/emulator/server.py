@@ -251,6 +251,9 @@ class Emulator:
             exchange.respond(error.status, compact(error.body()), JSON)
         except UnreadableBodyError:
             exchange.respond(400, compact({"detail": "There was an error parsing the body"}), JSON)
+        except Exception:
+            _LOG.exception("%s %s", request.method, request.path)
+            exchange.respond(500, b"Internal Server Error", "text/plain; charset=utf-8", headers=())
 
     def _count_request(self, exchange: Exchange, began: float) -> None:
         request = exchange.request
