@@ -118,7 +118,7 @@ def what_if(
     file: Annotated[
         Path, typer.Option("--file", "-f", help="The AdapterDeployment, as YAML or JSON.", metavar="FILE")
     ],
-    add: Annotated[int, typer.Option(min=0, help="So many adapters come.")] = 0,
+    add: Annotated[int, typer.Option(min=0, max=100_000, help="So many adapters come.")] = 0,
     rate: Annotated[str, typer.Option(help="Requests/s of each that comes: 0.1, 400m.")] = "0",
     rank: Annotated[int | None, typer.Option(help="Their rank; the commonest there is by default.")] = None,
     copies: Annotated[int, typer.Option(min=1, help="Replicas that must hold each of them.")] = 1,
