@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import signal
@@ -133,6 +134,8 @@ def _replica(prediction: Prediction, traffic: Traffic) -> ReplicaConfig:
 async def _send(options: LoadOptions, traffic: Traffic, payloads: Payloads) -> Run:
     _warn_of_missing(await served_models(options.target), traffic, options.payload)
     sender = Sender(options.target, traffic, payloads, options.sending)
+    gc.collect()
+    gc.freeze()  # or collections would walk through every module while tokens wait
     with _stopping(sender):
         async with showing(sender, traffic, options.sending.speed_up):
             return await sender.send(options.drain_s)

@@ -133,7 +133,7 @@ class Sender:
         """
         self._origin = self._loop.time()
         cpu_s = time.process_time()
-        await self._until_stopped(self._send_all())
+        await self._until_stopped(self._send_until_end())
         self.run.real_s = self.now_s()
         self.run.cpu_s = time.process_time() - cpu_s
         await self._until_stopped(self._drained(drain_s))
@@ -150,6 +150,14 @@ class Sender:
         if not working.cancelled() and (error := working.exception()) is not None:
             raise error
 
+    async def _send_until_end(self) -> None:
+        """Whatever keeps requests back, none goes out after the traffic's time."""
+        end_s = self._traffic.duration_s / self._rules.speed_up
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._origin + end_s):
+                await self._send_all()
+        await asyncio.sleep(max(0.0, end_s - self.now_s()))
+
     async def _send_all(self) -> None:
         speed_up = self._rules.speed_up
         for request, arrival_s in enumerate(self._traffic.requests.arrival_s.tolist()):
@@ -159,7 +167,6 @@ class Sender:
             elif request % 64 == 0:
                 await asyncio.sleep(0)  # when late, answers are read all the same
             await self._admit(request, due_s)
-        await asyncio.sleep(max(0.0, self._traffic.duration_s / speed_up - self.now_s()))
 
     async def _admit(self, request: int, due_s: float) -> None:
         run = self.run

@@ -171,6 +171,18 @@ def test_a_closed_loop_is_reported(serve, streaming):
     assert figures.total.ttft_s.p99 > 0.3  # from when it was due, not from when it was sent
 
 
+def test_nothing_goes_out_after_the_end(serve, streaming):
+    """Also if the server never answers, and as many requests as allowed are under way."""
+    streaming.first_s = 60.0
+    traffic = traffic_of(np.arange(10) * 0.02, duration_s=0.5)
+    start = time.monotonic()
+    figures = measured(sent(serve, streaming, traffic, max_inflight=2), traffic)
+    assert time.monotonic() - start < 10
+    assert (figures.total.offered_requests, figures.total.unfinished_requests) == (10, 10)
+    assert (figures.client.sent_requests, figures.client.unsent_requests) == (2, 8)
+    assert not figures.client.kept_up
+
+
 def test_phases_are_told_apart(serve, streaming):
     phases = (Phase("calm", 0.0, 0.5), Phase("surge", 0.5, 1.0))
     traffic = traffic_of([0.1, 0.55, 0.6, 0.7], duration_s=1.0, phases=phases, adapter=[0, 1, 1, 1])
