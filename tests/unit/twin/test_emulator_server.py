@@ -50,8 +50,13 @@ async def emulated(*arguments, **environment):
     finally:
         await emulator.stop()
         while CONNECTED:
-            CONNECTED.pop().close()
-        await asyncio.sleep(0.01)
+            await close(CONNECTED.pop())
+
+
+async def close(writer):
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -75,12 +80,13 @@ async def connect(port, method, path, body=None):
 async def ask(port, method, path, body=None):
     """Status and body of an answer that has a length."""
     reader, writer = await connect(port, method, path, body)
+    CONNECTED.remove(writer)
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
         return int(head.split()[1]), (await reader.readexactly(length)).decode()
     finally:
-        writer.close()
+        await close(writer)
 
 
 async def load(emulator, folder, name):
@@ -421,18 +427,35 @@ def port_of(run):
 def test_sigterm_drains_or_aborts_and_exits_with_0(timeout, reason):
     async def use(run):
         port = port_of(run)
-        reader, _ = await connect(port, "POST", "/v1/completions", streaming(tokens=200))
+        reader, writer = await connect(port, "POST", "/v1/completions", streaming(tokens=200))
         await reader.readuntil(b"data: {")
         run.send_signal(signal.SIGTERM)
         answer = await reader.readuntil(b"0\r\n\r\n")
         assert f'"finish_reason":"{reason}"'.encode() in answer
         assert await asyncio.to_thread(run.wait, 10) == 0
+        await close(writer)
 
     with process("--shutdown-timeout", timeout) as run:
         asyncio.run(use(run))
+        CONNECTED.clear()
 
 
 def test_out_of_memory_at_the_start_is_an_exit_code():
     with process("--fault", "out-of-memory") as run:
         assert run.wait(60) == 1
         assert "CUDA out of memory" in run.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "--lora-modules NAME=PATH"),
+        (["--max-loras", "x"], 2, "error: --max-loras: x is not allowed"),
+        (["--fault", "explode"], 2, "error: --fault: explode is not one of"),
+    ],
+)
+def test_the_command_helps_and_refuses(arguments, code, said):
+    command = [str(Path(sys.executable).with_name("adaptwin")), "emulate", *ARGUMENTS, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == code
+    assert said in run.stdout + run.stderr

@@ -251,7 +251,7 @@ class Emulator:
             exchange.respond(error.status, compact(error.body()), JSON)
         except UnreadableBodyError:
             exchange.respond(400, compact({"detail": "There was an error parsing the body"}), JSON)
-        except Exception:
+        except Exception:  # noqa: BLE001 - one request must not end the others
             _LOG.exception("%s %s", request.method, request.path)
             exchange.respond(500, b"Internal Server Error", "text/plain; charset=utf-8", headers=())
 
