@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_INFLIGHT: Final = 4096
 
+GRACE_S: Final = 1.0
+"""For requests due right before the end that a busy machine sends late."""
+
 EARLY_S: Final = 0.0005
 """Timers of asyncio wait for whole milliseconds, rounded up: half of one early is right on average."""
 
@@ -151,10 +154,10 @@ class Sender:
             raise error
 
     async def _send_until_end(self) -> None:
-        """Whatever keeps requests back, none goes out after the traffic's time."""
+        """What is late goes out shortly after the traffic's time at the latest, whatever keeps it back."""
         end_s = self._traffic.duration_s / self._rules.speed_up
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._origin + end_s):
+            async with asyncio.timeout_at(self._origin + end_s + GRACE_S):
                 await self._send_all()
         await asyncio.sleep(max(0.0, end_s - self.now_s()))
 

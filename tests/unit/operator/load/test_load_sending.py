@@ -171,7 +171,7 @@ def test_a_closed_loop_is_reported(serve, streaming):
     assert figures.total.ttft_s.p99 > 0.3  # from when it was due, not from when it was sent
 
 
-def test_nothing_goes_out_after_the_end(serve, streaming):
+def test_sending_ends_though_requests_are_held_back(serve, streaming):
     """Also if the server never answers, and as many requests as allowed are under way."""
     streaming.first_s = 60.0
     traffic = traffic_of(np.arange(10) * 0.02, duration_s=0.5)
