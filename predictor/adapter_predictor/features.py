@@ -57,6 +57,7 @@ FEATURES: Final = (
     Feature("batch", "requests", "requests expected to run at once", "mixed"),
     Feature("active_adapters", "adapters", "adapters expected to have a running request", demand="rises"),
     Feature("slot_pressure", "", "adapters expected to be active, over slots", "rises"),
+    Feature("tightness", "", "the scarcest resource's use: batch, KV cache or slots", "rises"),
     Feature("slot_wait", "s", "time for which an adapter waits for a slot", "rises"),
     Feature("largest_batch", "requests", "requests that can run at once"),
     Feature("batch_limits", "", "the batch that KV cache allows, over the one that the token budget allows"),
@@ -109,6 +110,9 @@ class FeatureFunction:
         state = dict(zip(physics.COLUMNS, states.T, strict=True))
         mix = physics.mixes(loads.rates, loads.offsets)
         rate = mix[:, 1]
+        utilisation = rate / state["capacity_per_s"]
+        kv_demand = rate * output * state["itl_s"] * held / kv
+        slot_pressure = state["active_adapters"] / slots
         columns = {
             "adapters": mix[:, 0],
             "max_loras": slots,
@@ -120,11 +124,12 @@ class FeatureFunction:
             "prompt_tokens": prompt,
             "output_tokens": output,
             "offered_tokens": rate * (prompt + output),
-            "utilisation": rate / state["capacity_per_s"],
-            "kv_demand": rate * output * state["itl_s"] * held / kv,
+            "utilisation": utilisation,
+            "kv_demand": kv_demand,
             "batch": state["batch"],
             "active_adapters": state["active_adapters"],
-            "slot_pressure": state["active_adapters"] / slots,
+            "slot_pressure": slot_pressure,
+            "tightness": np.maximum.reduce([utilisation, kv_demand, slot_pressure]),
             "slot_wait": state["slot_wait_s"],
             "largest_batch": largest,
             "batch_limits": kv / held / budget,

@@ -61,8 +61,8 @@ class Problem:
         logarithmic: Whether leaves average logarithms, for targets that range over orders of magnitude.
         medians: Whether leaves take medians, for targets that are often exactly right already.
         most: What no prediction exceeds.
-        idle_below: The tightness up to which nothing is scarce: such rows have a leaf of their own, at the top of
-            the tree, whose label is 1, the steady state's own answer. None for no such leaf.
+        idle_below: The tightness up to which nothing is scarce: such rows have a leaf of their own, at the
+            top of the tree, whose label is 1, the steady state's own answer. None for no such leaf.
         from_above: Whether the pessimistic bound lies above.
         simple_scaled: Whether the tree for people corrects the steady state too, or stands on its own.
         simple_weight: How much rows count where that tree is grown, shape (n); all alike where None.
