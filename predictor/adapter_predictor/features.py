@@ -31,8 +31,8 @@ class Feature:
         name: Its name, an identifier.
         unit: Its unit, "" for a ratio.
         description: What it is, as a noun phrase.
-        demand: What more demand (rates or token means, all else equal) does to it: it rises, falls, stands
-            apart, or moves either way.
+        demand: What a higher total rate (and, but for features of the full batch, longer tokens) does to it,
+            all else equal: it rises, falls, stands apart, or moves either way.
     """
 
     name: str
@@ -58,6 +58,11 @@ FEATURES: Final = (
     Feature("active_adapters", "adapters", "adapters expected to have a running request", demand="rises"),
     Feature("slot_pressure", "", "adapters expected to be active, over slots", "rises"),
     Feature("slot_wait", "s", "time for which an adapter waits for a slot", "rises"),
+    Feature("largest_batch", "requests", "requests that can run at once"),
+    Feature("batch_limits", "", "the batch that KV cache allows, over the one that the token budget allows"),
+    Feature("output_ratio", "", "mean output length over mean prompt length"),
+    Feature("full_itl", "s", "inter-token latency of a full batch"),
+    Feature("full_slot_pressure", "", "adapters expected in a full batch, over slots"),
     Feature("steady_served", "", "served fraction of the steady state", "falls"),
     Feature("steady_throughput", "tokens/s", "throughput of the steady state", "mixed"),
     Feature("steady_itl", "s", "inter-token latency of the steady state", "mixed"),
@@ -94,7 +99,8 @@ class FeatureFunction:
         prompt, output = loads.prompt_tokens_mean, loads.output_tokens_mean
         held = self._held_tokens(prompt, output)
         slots, rank = loads.max_loras.astype(np.float64), loads.max_lora_rank.astype(np.float64)
-        largest = self._largest_batch(kv, held, prompt, output)
+        budget = self.profile.engine.max_num_batched_tokens / (1.0 + prompt / output)
+        largest = self._largest_batch(kv / held, budget)
         connections = np.full(len(loads), float(self.profile.engine.max_connections))
         again = np.where(largest < kv / held, 0.0, _recomputed_prompts(prompt, output))
         loading = np.array([self.profile.cpu_to_gpu_s(int(r), int(r)) for r in rank])
@@ -120,6 +126,11 @@ class FeatureFunction:
             "active_adapters": state["active_adapters"],
             "slot_pressure": state["active_adapters"] / slots,
             "slot_wait": state["slot_wait_s"],
+            "largest_batch": largest,
+            "batch_limits": kv / held / budget,
+            "output_ratio": output / prompt,
+            "full_itl": state["full_itl_s"],
+            "full_slot_pressure": state["full_active_adapters"] / slots,
             "steady_served": state["served"],
             "steady_throughput": state["served"] * rate * (prompt + output),
             "steady_itl": state["itl_s"],
@@ -143,15 +154,10 @@ class FeatureFunction:
         pairs = zip(prompt.tolist(), output.tolist(), strict=True)
         return np.array([held_tokens(lengths, *pair) for pair in pairs], dtype=np.float64)
 
-    def _largest_batch(
-        self, kv: FloatArray, held: FloatArray, prompt: FloatArray, output: FloatArray
-    ) -> FloatArray:
-        """Requests that can run at once: what KV cache, sequence limit and token budget allow, shape (n)."""
-        engine = self.profile.engine
-        by_budget = engine.max_num_batched_tokens / (1.0 + prompt / output)
-        largest: FloatArray = np.maximum(
-            1.0, np.minimum(np.minimum(kv / held, by_budget), engine.max_num_seqs)
-        )
+    def _largest_batch(self, by_memory: FloatArray, by_budget: FloatArray) -> FloatArray:
+        """Requests that can run at once: what KV cache, token budget and sequence limit allow, shape (n)."""
+        allowed = np.minimum(by_memory, by_budget)
+        largest: FloatArray = np.maximum(1.0, np.minimum(allowed, self.profile.engine.max_num_seqs))
         return largest
 
 

@@ -25,7 +25,17 @@ FloatArray = NDArray[np.float64]
 HORIZON_S: Final = 3600.0
 """Seconds for which a replica is loaded: a queue that never stops growing is judged after an hour."""
 
-COLUMNS: Final = ("batch", "active_adapters", "itl_s", "ttft_s", "capacity_per_s", "slot_wait_s", "served")
+COLUMNS: Final = (
+    "batch",
+    "active_adapters",
+    "itl_s",
+    "ttft_s",
+    "capacity_per_s",
+    "slot_wait_s",
+    "served",
+    "full_itl_s",
+    "full_active_adapters",
+)
 """What `steady_states` returns for each load, in this order."""
 
 LOAD_COLUMNS: Final = (
@@ -249,6 +259,8 @@ def _steady_state(c: FloatArray, load: FloatArray, mix: FloatArray, out: FloatAr
     out[4] = capacity
     out[5] = wait
     out[6] = min(served_by_engine, served_by_slots)
+    out[7] = _decode_step_s(c, load, mix, load[_LARGEST_BATCH], 0.0)
+    out[8] = _active_adapters(mix, load[_LARGEST_BATCH] / total)
 
 
 @njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""What the gateway costs: added latency, requests/s of a worker, time to configure 2,000 adapters × 64 replicas.
+"""What the gateway costs: added latency, requests/s of a worker, time to configure 2,000 adapters on 64 pods.
 
 Needs `wrk` (Debian: apt install wrk). The same upstream is asked with and without Envoy, one after the other.
 """

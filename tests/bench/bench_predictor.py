@@ -1,6 +1,11 @@
-"""Timings of prediction and placement: `python tests/bench/bench_predictor.py`. Not part of the test run."""
+"""Timings of prediction and placement: `python tests/bench/bench_predictor.py`. Not part of the test run.
 
+`--predictions` leaves the placements out.
+"""
+
+import itertools
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -44,19 +49,21 @@ def main():
         raise SystemExit("no trees are shipped for this profile")
     load = ReplicaLoad(tuple((0.4, 0.05, 0.00625)[i % 3] for i in range(160)), 222.62, 194.52, 32, 32)
     x = predictor.features.vector(load)
-    tree = predictor.trees["served_fraction"]
     rows = np.tile(x, (ROWS, 1)) * np.random.default_rng(0).uniform(0.5, 1.5, size=(ROWS, 1))
     batch = LoadBatch.of([load] * 1000)
-    one_us = median_us(lambda: tree.predict_one(x), REPEATS)
-    all_us = median_us(lambda: predictor.predict(load), 1000)
-    row_us = median_us(lambda: tree.predict(rows), 20) / ROWS
+    vectors = itertools.cycle(rows[:1000])
+    one_us = median_us(lambda: predictor.target_one("served_fraction", next(vectors)), 2 * REPEATS)
+    vector_us = median_us(lambda: predictor.features.vector(load), REPEATS)
+    all_us = median_us(lambda: predictor.predict(load), REPEATS)
+    row_us = median_us(lambda: predictor.target("served_fraction", rows), 20) / ROWS
     batch_us = median_us(lambda: predictor.predict_batch(batch), 20) / 1000
     table = Table("what", "median")
     table.add_row("one prediction: a feature vector to one target", f"{one_us:.2f} µs")
+    table.add_row("the features of one load of 160 adapters", f"{vector_us:.0f} µs")
     table.add_row("one load to all targets, features included", f"{all_us:.0f} µs")
     table.add_row(f"one of {ROWS:,} rows to one target", f"{row_us:.3f} µs")
     table.add_row("one of 1,000 loads to all targets", f"{batch_us:.1f} µs")
-    for kind in ("uniform", "zipf"):
+    for kind in () if "--predictions" in sys.argv else ("uniform", "zipf"):
         for count in (1_000, 10_000):
             demands = workload(kind, count)
             start = time.perf_counter()

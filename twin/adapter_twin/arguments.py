@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from adapter_twin.replica import ReplicaConfig
     from adapter_twin.workload.model import Adapter
 
+_NULL_BLOCK = 1
+"""vLLM keeps one block to itself, and counts it where it takes a fraction of them."""
+
 
 def replica_memory(profile: Profile, config: ReplicaConfig) -> MemoryVerdict:
     """Whether the replica starts, and with how many KV cache tokens."""
@@ -60,14 +63,25 @@ def scheduler_policy(
 ) -> SchedulerPolicy:
     """Limits and switches of the scheduler of a replica of at most so many adapters."""
     engine = profile.engine
+    scheduling = config.scheduling or engine.scheduling
+    blocks = verdict.kv_cache_tokens // engine.block_size
     return SchedulerPolicy(
         max_num_seqs=config.max_num_seqs or engine.max_num_seqs,
         max_num_batched_tokens=config.max_num_batched_tokens or engine.max_num_batched_tokens,
-        blocks=verdict.kv_cache_tokens // engine.block_size,
+        blocks=blocks,
         block_size=engine.block_size,
         max_loras=config.max_loras,
         max_cpu_loras=max(config.max_cpu_loras or adapters, config.max_loras),
         max_connections=config.max_connections or engine.max_connections,
+        max_num_active_seqs=scheduling.max_num_active_seqs,
+        long_prefill_token_threshold=scheduling.long_prefill_token_threshold,
+        long_prefill_token_threshold_adaptive=scheduling.long_prefill_token_threshold_adaptive,
+        lone_prefill_is_unlimited=scheduling.lone_prefill_is_unlimited,
+        scheduler_reserve_full_isl=scheduling.scheduler_reserve_full_isl,
+        watermark_blocks=int(scheduling.watermark * (blocks + _NULL_BLOCK)),
+        adapter_limit_counts_running=scheduling.adapter_limit_counts_running,
+        async_scheduling=scheduling.async_scheduling,
+        scheduling_s=scheduling.scheduling_s,
     )
 
 

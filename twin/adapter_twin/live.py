@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _FIRST_ADAPTERS: Final = 64
 _ANY_NUMBER: Final = 2**31 - 1
+_INSTANT_S: Final = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,10 @@ class LiveStep:
     """Requests that got one."""
     finished: NDArray[np.int32]
     """Those of them whose last one it was."""
+    delivered_s: float
+    """When the API server, which may have been busy, handed the tokens on."""
+    prefill_tokens: int
+    """Tokens of prompts that it computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +198,7 @@ class LiveReplica:
         return self._loaded_s[adapter]
 
     def remove_adapter(self, adapter: int) -> None:
-        """Refuse new requests for an adapter; those in flight finish. It keeps its slot until it is evicted."""
+        """Refuse new requests for an adapter; those in flight finish, and it stays until it is evicted."""
         self._removed.add(adapter)
 
     def submit(self, at_s: float, prompt_tokens: int, output_tokens: int, adapter: int = BASE_MODEL) -> int:
@@ -295,6 +300,8 @@ class LiveReplica:
             float(engine.state.time_s[0]),
             np.concatenate(tokens),
             engine.ended[ended, : batch.ended].copy(),
+            float(engine.state.delivered_s[0]),
+            int(batch.prefill_tokens),
         )
 
     def _start(self) -> None:
@@ -324,7 +331,10 @@ class LiveReplica:
         )
 
     def report(self) -> Report:
-        """What became of the requests that were not released, from the start until now."""
+        """What became of the requests that were not released, from the start until now.
+
+        It has a time series if now is the end of `duration_s`; otherwise a single bin stands for all.
+        """
         self._start()
         kept = np.flatnonzero(self.phase[: self._used] != RELEASED)
         records = self._engine.requests[kept]
@@ -333,7 +343,11 @@ class LiveReplica:
         kept, records, adapter = kept[order], records[order], adapter[order]
         offered = Requests(records.arrival_s, records.prompt, self._asked_output[kept], adapter)
         accepted = offered.prompt_tokens < self._max_model_len
-        engine = self._engine._replace(state=self._engine.state.copy(), series=self._engine.series.copy())
+        series = self._engine.series.copy()
+        engine = self._engine._replace(state=self._engine.state.copy(), series=series)
         observe_until(engine, self.now_s)
-        engine = engine._replace(requests=records[accepted])
-        return summarize(engine, self._verdict, offered, accepted, self._adapters, self.now_s - self._start_s)
+        if self.now_s != self._engine.config.end_s[0]:
+            series = series.sum(axis=0, keepdims=True)
+        engine = engine._replace(requests=records[accepted], series=series)
+        duration_s = max(self.now_s - self._start_s, _INSTANT_S)
+        return summarize(engine, self._verdict, offered, accepted, self._adapters, duration_s)

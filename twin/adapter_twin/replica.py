@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from adapter_twin.engine.state import Engine
     from adapter_twin.profile import AnyProfile, Profile
+    from adapter_twin.profile.model import Scheduling
     from adapter_twin.report import Report
     from adapter_twin.workload.model import Adapter, Requests
 
@@ -55,6 +56,8 @@ class ReplicaConfig:
     """Pause between two scrapes of the metrics; 0: nobody scrapes."""
     client_concurrency: int | None = None
     """Requests that a closed-loop client has open at most; it holds the others back."""
+    scheduling: Scheduling | None = None
+    """Rules of the scheduler; `Scheduling.of_version` has those of other versions than the profile's."""
 
     def __post_init__(self) -> None:
         if self.max_loras < 0:

@@ -25,7 +25,7 @@ TIMEOUT: Final = ClientTimeout(total=5.0)
 RUNNING: Final = "vllm:num_requests_running"
 WAITING: Final = "vllm:num_requests_waiting"
 OUTPUT_TOKENS: Final = "vllm:generation_tokens"
-FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"
+FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"  # noqa: S105 - no password
 BETWEEN_TOKENS: Final = "vllm:inter_token_latency_seconds"
 _READ: Final = {
     RUNNING: RUNNING,

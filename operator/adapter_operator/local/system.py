@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import ClientError, ClientSession
@@ -22,11 +22,12 @@ from adapter_operator.metrics import Metrics
 from adapter_operator.reconcile.clock import SystemClock
 from adapter_operator.reconcile.errors import ReconcileError
 from adapter_operator.reconcile.loop import Ports, Reconciler
-from adapter_operator.reconcile.planner import InlinePlanner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from adapter_operator.reconcile.planner import InlinePlanner
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class LocalSettings:
     file: Path
     folder: Path
     port: int = 0
-    emulation: Emulation = Emulation()
+    emulation: Emulation = field(default_factory=Emulation)
 
 
 class LocalSystem:

@@ -1,4 +1,4 @@
-"""What a terminal shows of the running system: replicas, traffic, objectives, and decisions as they are made."""
+"""What a terminal shows: replicas, traffic, objectives, and decisions as they are made."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def changed(request: PlanningRequest, change: Change) -> PlanningRequest:
 
 
 def what_if(request: PlanningRequest, change: Change, predictor: Predictor) -> Answer:
-    """The plan before, which is the request's present one if there is any, and the one after: both predicted."""
+    """The plan before (the present one, if the request has any) and the one after, both predicted."""
     asked = changed(request, change)
     before = request.present or _placed(request, None, predictor).plan
     found = _placed(asked, before, predictor)

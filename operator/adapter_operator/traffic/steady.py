@@ -1,8 +1,8 @@
 """From rates that are observed anew all the time to rates that plans may rest on. Pure.
 
-Every change of rates is a question to the planner, so small ones are passed over. More traffic counts at once (or
-after a window, where one is set), less of it only once it has stayed away for a whole window; then what was seen
-at most during that window is planned for.
+Every change of rates is a question to the planner, so small ones are passed over. More traffic counts at once
+(or after a window, where one is set), less of it only once it has stayed away for a whole window; then what
+was seen at most during that window is planned for.
 """
 
 from __future__ import annotations

@@ -162,22 +162,41 @@ def _best_effort(task: _Task, bound: LowerBound, needed: int | None, why: str) -
     replicas = min(task.most, max(bound.gpus // task.gpus_each, task.limits.min_replicas))
     if needed is not None:
         replicas = task.most
-    bins = _with_less_headroom(task) if needed is not None else None
-    seats = seated(bins or spread(task.demands, replicas), task.judge) if replicas else None
+    seats = _with_less_headroom(task) if needed is not None else None
+    if seats is None and replicas:
+        seats = _level(task, replicas)
     if seats is None:
         return Placement(None, False, missing, {}, (why,), bound)
     return _placement(task, seats, bound, feasible=False, missing=missing, why=why)
 
 
-def _with_less_headroom(task: _Task) -> list[Bin] | None:
+def _with_less_headroom(task: _Task) -> list[Seat] | None:
     """Replicas, as many as allowed, that would do if less headroom were asked for; None where none would."""
     for part in _HEADROOM_GIVEN_UP:
-        judge = task.judge.stricter(-part * task.judge.headroom)
+        lax = replace(task, judge=task.judge.stricter(-part * task.judge.headroom))
         if not task.most or task.deadline.expired:
             return None
-        if bins := fewer_bins(task.demands, judge, task.most, task.most, None, task.deadline):
-            return bins
+        bins = fewer_bins(task.demands, lax.judge, task.most, task.most, None, task.deadline)
+        if bins and (seats := seated(bins, lax.judge)):
+            return _settled(lax, seats)
     return None
+
+
+def _level(task: _Task, replicas: int) -> list[Seat] | None:
+    """So many replicas with even loads, however high; those of the present plan where there is one."""
+    kept = None
+    if task.present is not None:
+        kept = rebalanced(
+            task.present,
+            task.demands,
+            task.judge,
+            replicas,
+            engine=task.engine,
+            avoid=task.avoid,
+            deadline=task.deadline,
+            at_any_load=True,
+        )
+    return kept or seated(spread(task.demands, replicas), task.judge)
 
 
 def _placement(

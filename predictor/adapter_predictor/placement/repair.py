@@ -21,6 +21,7 @@ from adapter_predictor.placement.seating import Seat
 from adapter_predictor.plan import Plan, pool_name, replica_name
 
 _MOST_PLACED_SINGLY: Final = 200
+_SMALLEST_HALF: Final = 0.13
 _SLACKS: Final = (0.3, 0.15, 0.07, 0.03, 0.01)
 """How much heavier than the mean a replica may stay, which moves little, before it is made lighter."""
 
@@ -130,24 +131,43 @@ def _relieved(pieces: Bin, slots: Slots, judge: Judge) -> tuple[Bin, Bin]:
 def _placed(
     loose: Sequence[Piece], bins: list[Bin], slots: Sequence[Slots], judge: Judge, avoided: Avoided
 ) -> bool:
-    """Put each piece on the replica that then serves most; False where one finds no place."""
-    for piece in loose:
-        candidates = [
-            index
-            for index, held in enumerate(bins)
-            if piece.rank <= slots[index].max_lora_rank
-            and index not in avoided.get(piece.adapter, ())
-            and all(other.adapter != piece.adapter for other in held)
-        ]
-        asked = [(contents_of([*bins[index], piece]), slots[index]) for index in candidates]
-        feasible, served = judge.feasible(asked), judge.served(asked)
-        open_to_it = [i for i in range(len(candidates)) if feasible[i]]
-        if not open_to_it:
+    """Put each piece on the replica that then serves most, halved where none takes it whole.
+
+    False where one finds no place even so.
+    """
+    waiting = list(reversed(loose))
+    least = {piece.adapter: piece.share * _SMALLEST_HALF for piece in loose}
+    while waiting:
+        piece = waiting.pop()
+        place = _best_place(piece, bins, slots, judge, avoided)
+        if place is not None:
+            bins[place].append(piece)
+        elif piece.share <= least[piece.adapter] or piece.rate <= 0.0:
             return False
-        load = {i: float(asked[i][0].rates.sum()) for i in open_to_it}
-        best = max(open_to_it, key=lambda i: (round(float(served[i]), 3), -load[i]))
-        bins[candidates[best]].append(piece)
+        else:
+            half = Piece(piece.adapter, 0.5 * piece.share, 0.5 * piece.rate, piece.rank)
+            waiting += [half, half]
     return True
+
+
+def _best_place(
+    piece: Piece, bins: Sequence[Bin], slots: Sequence[Slots], judge: Judge, avoided: Avoided
+) -> int | None:
+    """The replica that serves most with the piece on it; None where none carries it."""
+    candidates = [
+        index
+        for index, held in enumerate(bins)
+        if piece.rank <= slots[index].max_lora_rank
+        and index not in avoided.get(piece.adapter, ())
+        and all(other.adapter != piece.adapter for other in held)
+    ]
+    asked = [(contents_of([*bins[index], piece]), slots[index]) for index in candidates]
+    feasible, served = judge.feasible(asked), judge.served(asked)
+    open_to_it = [i for i in range(len(candidates)) if feasible[i]]
+    if not open_to_it:
+        return None
+    load = {i: float(asked[i][0].rates.sum()) for i in open_to_it}
+    return candidates[max(open_to_it, key=lambda i: (round(float(served[i]), 3), -load[i]))]
 
 
 def rebalanced(
@@ -159,10 +179,12 @@ def rebalanced(
     engine: str,
     avoid: Mapping[str, Collection[str]],
     deadline: Deadline,
+    at_any_load: bool = False,
 ) -> list[Seat] | None:
     """Even loads on a given number of the present plan's replicas, from which as few adapters move as can be.
 
     Every adapter stays where it is unless its replica is too heavy; what must move goes where it is lightest.
+    Where `at_any_load`, loads that are too high for any plan are at least made even.
 
     Returns:
         The replicas, or None where the present plan's slots do not carry the loads.
@@ -174,6 +196,7 @@ def rebalanced(
     parts = np.bincount(owners, minlength=len(demands)).tolist()
     weights = piece_weights(demands, owners, shares)[np.cumsum(parts) - 1].tolist()
     homes = _homes(present, demands, kept, parts, avoid)
+    seats: list[Seat] = []
     for slack in _SLACKS:
         if deadline.expired:
             return None
@@ -181,7 +204,7 @@ def rebalanced(
         seats = [Seat(pieces, slots) for pieces, slots in zip(bins or (), kept.values(), strict=False)]
         if seats and judge.feasible([(seat.contents, seat.slots) for seat in seats]).all():
             return seats
-    return None
+    return seats if at_any_load else None
 
 
 def _homes(

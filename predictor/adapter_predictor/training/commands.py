@@ -169,8 +169,10 @@ def _fitted(pairs: list[tuple[Dataset, Profile]]) -> Artifact:
         with stepped("fitting trees", fit.STEPS) as step:
             return fit.train_general(pairs, step)
     read, profile = pairs[0]
-    with stepped("fitting trees", fit.STEPS + mixes.STEPS) as step:
-        return mixes.with_mix_trees(fit.train(read, profile, step), profile, read.manifest.seed, step)
+    with stepped("fitting trees", fit.STEPS) as step:
+        artifact = fit.train(read, profile, step)
+    with stepped("distilling trees about mixes", mixes.STEPS) as step:
+        return mixes.with_mix_trees(artifact, profile, read.manifest.seed, step)
 
 
 def _generate(

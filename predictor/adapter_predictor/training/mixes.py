@@ -84,5 +84,6 @@ def _problem(name: MixTargetName, x: FloatArray, target: FloatArray) -> Problem:
         edge=np.zeros(len(x), dtype=np.bool_),
         monotone=name == "most_adapters",
         logarithmic=True,
+        medians=True,
         simple_scaled=False,
     )

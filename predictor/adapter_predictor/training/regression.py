@@ -57,6 +57,7 @@ class Problem:
             are then not asked about.
         bounded: Whether a monotone tree is kept from ever saying otherwise.
         logarithmic: Whether leaves average logarithms, for targets that range over orders of magnitude.
+        medians: Whether leaves take medians, for targets that are often exactly right already.
         most: What no prediction exceeds.
         from_above: Whether the pessimistic bound lies above.
         simple_scaled: Whether the tree for people corrects the steady state too, or stands on its own.
@@ -71,6 +72,7 @@ class Problem:
     monotone: bool = False
     bounded: bool = True
     logarithmic: bool = False
+    medians: bool = False
     most: float = np.inf
     from_above: bool = False
     simple_scaled: bool = True
@@ -116,7 +118,11 @@ class Problem:
     def model(self, **size: int) -> DecisionTreeRegressor:
         """A tree of a size, not yet fitted."""
         return DecisionTreeRegressor(
-            min_samples_leaf=LEAF_SAMPLES, monotonic_cst=self._signs(), random_state=0, **size
+            criterion="absolute_error" if self.medians else "squared_error",
+            min_samples_leaf=LEAF_SAMPLES,
+            monotonic_cst=self._signs(),
+            random_state=0,
+            **size,
         )
 
     def fitted(self, weight: FloatArray | None = None, **size: int) -> DecisionTreeRegressor:
@@ -202,7 +208,7 @@ def _depth_score(problem: Problem, depth: int) -> DepthScore:
 
 def _simple(problem: Problem) -> tuple[SimpleTree, FloatArray]:
     """The tree for people, and what it says of rows that it has not seen."""
-    asked = problem if problem.simple_scaled else replace(problem, scale=None, bounded=False)
+    asked = problem if problem.simple_scaled else replace(problem, scale=None, bounded=False, medians=False)
     weight = problem.simple_weight
     tree = _of_values(from_sklearn(asked.fitted(weight, max_leaf_nodes=SIMPLE_LEAVES)), asked)
     said = asked.prediction(asked.out_of_fold(weight, max_leaf_nodes=SIMPLE_LEAVES))

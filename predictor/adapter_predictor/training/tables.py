@@ -63,14 +63,14 @@ def histogram_table(dataset: Dataset) -> Table:
 
 def depth_table(artifact: Artifact) -> Table:
     """What every depth would be worth."""
-    table = Table(title="Depth against accuracy (out-of-fold mean absolute error)")
+    table = Table(title="Depth against accuracy: out-of-fold mean absolute error (leaves)")
     table.add_column("depth", justify="right")
     for name in artifact.targets:
         table.add_column(name, justify="right")
     rows = zip(*(model.scores.by_depth for model in artifact.targets.values()), strict=True)
     for scores in rows:
         table.add_row(
-            str(scores[0].depth), *(f"{one.mean_absolute_error:.4g} ({one.leaves} leaves)" for one in scores)
+            str(scores[0].depth), *(f"{one.mean_absolute_error:.4g} ({one.leaves})" for one in scores)
         )
     return table
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from adapter_twin.engine import step_log
 from adapter_twin.engine.building import new_engine
 from adapter_twin.engine.policy import SchedulerPolicy
-from adapter_twin.engine.step_time import N_COEFFICIENTS, step_time
+from adapter_twin.engine.step_time import N_COEFFICIENTS, PER_WAITING, step_time
 
 MAX_LORA_RANK = 16
 
@@ -35,7 +35,9 @@ class Request:
     prompt: int
     output: int
     adapter: int
-    generated: int = 0
+    generated: int = 0  # delivered
+    placeholders: int = 0  # sampled by batches in flight
+    stale: int = 0  # batches in flight from before a preemption
     computed: int = 0
     scheduled: int = 0
     preempted: bool = False
@@ -47,6 +49,18 @@ class Request:
     def known(self):
         return self.prompt + self.generated
 
+    @property
+    def ending(self):
+        """A batch in flight has its last token: vLLM's condition."""
+        return self.placeholders > 0 and self.computed + 2 - self.placeholders >= self.prompt + self.output
+
+
+@dataclass
+class Batch:
+    scheduled: list[Request]
+    sampled: list[Request]
+    end_s: float = 0.0
+
 
 @dataclass
 class Reference:
@@ -56,6 +70,8 @@ class Reference:
     set_order: list[int]
     running: list[Request] = field(default_factory=list)
     waiting: list[Request] = field(default_factory=list)
+    in_flight: list[Batch] = field(default_factory=list)  # the oldest first
+    active: set[int] = field(default_factory=set)
     cpu: OrderedDict = field(default_factory=OrderedDict)
     gpu: OrderedDict = field(default_factory=OrderedDict)  # adapter: slot
     events: list[tuple] = field(default_factory=list)
@@ -78,24 +94,54 @@ class Reference:
                 else:
                     self.waiting.append(requests[arrived])
                 arrived += 1
-            if not self.running and not self.waiting:
-                if arrived == len(requests) or case.arrival_s[arrived] >= case.duration_s:
-                    return requests
+            if self.running or self.waiting:
+                now = self.step(now)
+            elif self.in_flight:
+                now = max(now, self.in_flight.pop().end_s)
+            elif arrived == len(requests) or case.arrival_s[arrived] >= case.duration_s:
+                break
+            else:
                 now = case.arrival_s[arrived]
-                continue
-            self.schedule()
-            end = now + self.seconds()
-            if end > case.duration_s:
-                return requests
-            self.give_tokens(end)
-            now = end
         return requests
+
+    def step(self, now):
+        """Schedule a batch, and wait for the oldest if as many are in flight as may be; when that is over."""
+        batch = self.schedule()
+        boundary = self.time(batch, now)
+        self.in_flight.append(batch)
+        if len(self.in_flight) <= self.case.policy.async_scheduling:
+            self.note(step_log.BLOCKS_LEFT, self.case.policy.blocks - self.free())
+        elif boundary <= self.case.duration_s:
+            self.deliver(self.in_flight.pop(0), boundary)
+        return boundary
+
+    def time(self, batch, now):
+        """Set when the batch ends; returns when the next one may be scheduled."""
+        total = self.seconds()
+        if not self.case.policy.async_scheduling:
+            batch.end_s = now + total
+            return batch.end_s
+        scanning = self.case.coefficients[PER_WAITING] * len(self.waiting)
+        host = min(total, self.case.policy.scheduling_s + scanning)
+        device, boundary = total - host, now + host
+        if self.in_flight:
+            boundary = max(boundary, self.in_flight[-1].end_s)
+            device = device if batch.scheduled else 0.0
+        batch.end_s = boundary + device
+        return boundary
 
     def blocks(self, tokens):
         return ceil(tokens / self.case.policy.block_size)
 
     def free(self):
         return self.case.policy.blocks - sum(self.blocks(r.computed) for r in self.running)
+
+    def preempt(self, victim):
+        victim.computed, victim.scheduled, victim.preempted, victim.streaming = 0, 0, True, False
+        victim.placeholders = 0
+        victim.stale = sum(victim in batch.scheduled for batch in self.in_flight)
+        self.waiting.insert(0, victim)
+        self.note(step_log.PREEMPTED, victim.index)
 
     def schedule(self):  # noqa: C901, PLR0912, PLR0915 (in one piece, as vLLM has it)
         policy = self.case.policy
@@ -112,12 +158,13 @@ class Reference:
         k = 0
         while k < len(self.running) and budget > 0:
             r = self.running[k]
-            tokens = min(r.known - r.computed, cap, budget)
+            if r.ending:
+                k += 1
+                continue
+            tokens = min(r.known + r.placeholders - r.computed, cap, budget)
             while self.blocks(r.computed + tokens) - self.blocks(r.computed) > self.free():
                 victim = self.running.pop()
-                victim.computed, victim.scheduled, victim.preempted, victim.streaming = 0, 0, True, False
-                self.waiting.insert(0, victim)
-                self.note(step_log.PREEMPTED, victim.index)
+                self.preempt(victim)
                 preempted = True
                 if victim is r:
                     break
@@ -125,13 +172,18 @@ class Reference:
                 break
             r.scheduled, r.computed, budget = tokens, r.computed + tokens, budget - tokens
             k += 1
-        active = {r.adapter for r in self.running} - {-1}
+        counted = [r for r in self.running if r.scheduled or not r.ending]
+        self.active = {
+            r.adapter for r in (self.running if policy.adapter_limit_counts_running else counted)
+        } - {-1}
         k = 0
         while not preempted and k < len(self.waiting):
             if budget == 0 or len(self.running) >= policy.max_running:
                 break
             r = self.waiting[k]
-            if r.adapter >= 0 and r.adapter not in active and len(active) >= policy.max_loras:
+            if r.stale or (
+                r.adapter >= 0 and r.adapter not in self.active and len(self.active) >= policy.max_loras
+            ):
                 skipped.append(r.index)
                 k += 1
                 continue
@@ -143,18 +195,21 @@ class Reference:
             self.waiting.pop(k)
             self.running.append(r)
             self.note(step_log.RESUMED if r.preempted else step_log.ADMITTED, r.index)
-            active |= {r.adapter} - {-1}
+            self.active |= {r.adapter} - {-1}
             r.scheduled, r.computed, budget = tokens, tokens, budget - tokens
-        self.touch(sorted(active, key=self.set_order.__getitem__))
+        self.touch(sorted(self.active, key=self.set_order.__getitem__))
         for r in self.running:
             if r.scheduled:
                 self.note(step_log.SCHEDULED, r.index, r.scheduled)
             self.note(step_log.COMPUTED, r.index, r.computed)
+            self.note(step_log.KNOWN, r.index, r.known + r.placeholders)
         for r in self.waiting:
             self.note(step_log.QUEUED, r.index)
         for i in skipped:
             self.note(step_log.SKIPPED, i)
         self.note(step_log.BLOCKS_USED, policy.blocks - self.free())
+        scheduled = [r for r in self.running if r.scheduled]
+        return Batch(scheduled, [r for r in scheduled if r.computed == r.known + r.placeholders])
 
     def touch(self, adapters):
         policy = self.case.policy
@@ -179,32 +234,41 @@ class Reference:
             self.gpu.move_to_end(adapter)
 
     def seconds(self):
+        """The step's time; from here on the batch's tokens count for scheduling."""
         decodes = [r for r in self.running if r.scheduled and r.streaming]
         prefills = [r for r in self.running if r.scheduled and not r.streaming]
-        return self.stall_s + step_time(
+        computing = [r for r in self.running if r.scheduled or not r.ending]
+        taken = self.stall_s + step_time(
             np.array(self.case.coefficients),
             len(decodes),
             sum(r.scheduled for r in prefills),
-            sum(r.computed for r in self.running),
+            sum(r.computed for r in computing),
             len(prefills),
-            len({r.adapter for r in self.running} - {-1}),
+            len(self.active),
             self.case.policy.max_loras,
             MAX_LORA_RANK,
             len(self.waiting),
             len(self.waiting) + len(self.running),
         )
+        for r in self.running:
+            r.streaming = r.scheduled > 0 and r.computed == r.known + r.placeholders
+            r.placeholders += r.streaming
+        return taken
 
-    def give_tokens(self, now):
-        for r in list(self.running):
-            r.streaming = r.scheduled > 0 and r.computed == r.known
-            if r.streaming:
-                r.generated += 1
-                if r.generated == 1:
-                    r.first_token_s = now
-                if r.generated == r.output:
-                    r.finish_s = now
-                    self.running.remove(r)
-                    self.note(step_log.FINISHED, r.index, r.generated)
+    def deliver(self, batch, now):
+        for r in batch.scheduled:
+            stale = r.stale > 0
+            r.stale -= stale
+            if r not in batch.sampled:
+                continue
+            r.generated += 1
+            r.placeholders -= not stale
+            if r.generated == 1:
+                r.first_token_s = now
+            if r.generated == r.output:
+                r.finish_s = now
+                (self.running if r in self.running else self.waiting).remove(r)
+                self.note(step_log.FINISHED, r.index, r.generated)
         self.note(step_log.BLOCKS_LEFT, self.case.policy.blocks - self.free())
 
     def note(self, code, first, second=0):
@@ -228,6 +292,9 @@ def policies(draw):
         lone_prefill_is_unlimited=draw(st.booleans()),
         scheduler_reserve_full_isl=draw(st.booleans()),
         watermark_blocks=draw(st.sampled_from([0, 2])),
+        adapter_limit_counts_running=draw(st.booleans()),
+        async_scheduling=draw(st.booleans()),
+        scheduling_s=draw(st.sampled_from([0.0, 0.02, 0.3])),
     )
 
 

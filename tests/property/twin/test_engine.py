@@ -71,7 +71,8 @@ def test_limits_hold_in_every_step(case):
         running = [i for i, _ in step.get(step_log.COMPUTED, ())]
         assert sum(tokens for _, tokens in scheduled) <= policy.max_num_batched_tokens
         assert len(running) <= policy.max_running
-        assert len({case.adapter[i] for i in running} - {-1}) <= policy.max_loras
+        counted = running if policy.adapter_limit_counts_running else [i for i, _ in scheduled]
+        assert len({case.adapter[i] for i in counted} - {-1}) <= policy.max_loras
 
 
 @given(cases())
@@ -84,6 +85,19 @@ def test_first_come_first_served_within_an_adapter(case):
             admitted[case.adapter[request]].append(request)
     for order in admitted.values():
         assert order == sorted(order)
+
+
+@given(cases())
+@settings(max_examples=200, deadline=None)
+def test_nobody_passes_but_those_who_may_not_enter(case):
+    """Invariant 7: who is admitted passes only requests whose adapter finds no place in the step."""
+    returned = set()
+    for step in by_step(step_log.events(simulated(case))):
+        returned.update(i for i, _ in step.get(step_log.PREEMPTED, ()))
+        admitted = [i for i, _ in step.get(step_log.ADMITTED, ()) if i not in returned]
+        passed_over = {i for i, _ in step.get(step_log.SKIPPED, ())}
+        for i, _ in step.get(step_log.QUEUED, ()):
+            assert i in passed_over or i in returned or i > max(admitted, default=-1)
 
 
 @given(cases())

@@ -1,5 +1,7 @@
 """The engine agrees with queueing theory where theory has an answer (numbers: docs/invariants.md)."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -14,13 +16,13 @@ from adapter_twin.workload import Adapter, GammaBurst, Poisson, Workload, genera
 from adapter_twin.workload.random_streams import stream
 
 
-def one_server(arrival_s, output_tokens, duration_s):
-    """One seat, steps of one second whatever they hold: a request is served for as many seconds as tokens."""
+def served(arrival_s, output_tokens, duration_s, *, seats=1, step_s=1.0):
+    """Steps that take the same whatever they hold: a request is served for as many steps as tokens."""
     n = arrival_s.size
     coefficients = np.zeros(N_COEFFICIENTS)
-    coefficients[0] = 1.0
+    coefficients[0] = step_s
     policy = SchedulerPolicy(
-        max_num_seqs=1, max_num_batched_tokens=64, blocks=10_000, max_loras=1, max_cpu_loras=1
+        max_num_seqs=seats, max_num_batched_tokens=64, blocks=10_000, max_loras=1, max_cpu_loras=1
     )
     engine = new_engine(
         policy,
@@ -47,7 +49,7 @@ def test_invariant_14_waits_like_m_d_1(load):
     """One token each: waiting = load / (2 (1 - load)) services (Pollaczek-Khinchine)."""
     duration_s = 200_000.0
     arrival_s = poisson(load, duration_s, seed=1)
-    done = one_server(arrival_s, np.ones(arrival_s.size, dtype=np.int32), duration_s)
+    done = served(arrival_s, np.ones(arrival_s.size, dtype=np.int32), duration_s)
     waited_s = done.finish_s - done.arrival_s - 1.0
     assert waited_s.mean() == pytest.approx(load / (2 * (1 - load)), rel=0.06)
 
@@ -59,10 +61,30 @@ def test_invariant_14_waits_like_m_g_1(load):
     rate = load / mean
     arrival_s = poisson(rate, duration_s, seed=2)
     service = stream(3, "service").geometric(1 / mean, arrival_s.size).astype(np.int32)
-    done = one_server(arrival_s, service, duration_s)
+    done = served(arrival_s, service, duration_s)
     second_moment = (2 - 1 / mean) * mean**2
     waited_s = done.finish_s - done.arrival_s - done.output
     assert waited_s.mean() == pytest.approx(rate * second_moment / (2 * (1 - load)), rel=0.05)
+
+
+def erlang_wait(seats, load):
+    """Mean wait in M/M/k, in services; `load` per seat (Erlang's C formula)."""
+    offered = seats * load
+    idle = sum(offered**k / math.factorial(k) for k in range(seats))
+    busy = offered**seats / math.factorial(seats) / (1 - load)
+    return busy / (idle + busy) / (seats * (1 - load))
+
+
+@pytest.mark.parametrize(("seats", "load"), [(1, 0.6), (2, 0.8), (4, 0.5), (4, 0.85), (16, 0.9)])
+def test_invariant_14_waits_like_m_m_k(seats, load):
+    """Several seats, geometric numbers of short steps, as good as exponential: Erlang's formula."""
+    duration_s, mean, step_s = 300_000.0 / (seats * load), 50.0, 0.02
+    arrival_s = poisson(seats * load, duration_s, seed=4)
+    service = stream(5, "service").geometric(1 / mean, arrival_s.size).astype(np.int32)
+    done = served(arrival_s, service, duration_s, seats=seats, step_s=step_s)
+    waited_s = done.finish_s - done.arrival_s - done.output * step_s
+    for_a_step_to_end_s = step_s / 2
+    assert waited_s.mean() == pytest.approx(erlang_wait(seats, load) + for_a_step_to_end_s, rel=0.06)
 
 
 @pytest.mark.parametrize("arrivals", [Poisson(), GammaBurst(3.0)], ids=repr)

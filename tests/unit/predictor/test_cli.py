@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from adapter_predictor import cli
 from adapter_predictor.drawing import described_tree
 from adapter_predictor.errors import ArtifactError, DatasetError, PredictionError
+from adapter_twin.errors import AdaptwinError
 
 PROFILE = "llama-3.1-8b-instruct-h100-64gb"
 
@@ -83,12 +84,62 @@ def test_evaluate_against_measured_optima(run, artifact_file, tmp_path, request)
     assert "slots_regret_percent" in scores["overall"]
 
 
+def test_evaluate_counts_models_without_a_profile_as_missed(run, artifact_file, tmp_path, request):
+    table = (request.config.rootpath / "tests/data/measurements/runs.csv").read_text()
+    other = tmp_path / "runs.csv"
+    other.write_text(table.replace("qwen-2.5-7b-instruct", "gemma"))
+    out = tmp_path / "scores.json"
+    done = run("evaluate", "--measured", other, "--json", out)
+    assert "no profile of gemma is known" in done.stderr
+    scores = json.loads(out.read_text())
+    assert scores["overall"]["adapters_smape"] >= 50.0
+    assert len(scores["by_combination"]) == 8
+
+
+def test_evaluate_writes_nothing_where_it_cannot(run, tmp_path, request):
+    table = request.config.rootpath / "tests/data/measurements/runs.csv"
+    with pytest.raises(AdaptwinError, match="json: "):
+        run("evaluate", "--measured", table, "--json", tmp_path / "missing" / "scores.json")
+    gone = tmp_path / "none.csv"
+    with pytest.raises(AdaptwinError, match="cannot read"):
+        run("evaluate", "--measured", gone, "--json", tmp_path / "scores.json")
+    assert not (tmp_path / "scores.json").exists()
+
+
 def test_evaluate_against_the_twin(run, artifact_file, tmp_path):
     run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 3, "--horizon", 20)
     out = tmp_path / "scores.json"
     done = run("evaluate", "-p", PROFILE, "-a", artifact_file, "--dataset", tmp_path / "d", "--json", out)
     assert "starvation macro-F1" in done.output
     assert json.loads(out.read_text())["twin"]["samples"] == 3
+
+
+def test_a_model_card_holds_what_an_artifact_was_held_against(run, artifact_file, tmp_path, request):
+    run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 3, "--horizon", 20)
+    table = request.config.rootpath / "tests/data/measurements/runs.csv"
+    done = run(
+        "card", "-p", PROFILE, "-a", artifact_file, "--dataset", tmp_path / "d", "--held-out", tmp_path / "d",
+        "--measured", table, "--out", tmp_path / "cards",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    card = (tmp_path / "cards" / f"{PROFILE}.md").read_text()
+    for section in ("Data", "Out-of-fold scores", "Against the twin", "Against measured optima", "Validity"):
+        assert f"\n## {section}\n" in card
+    assert card.count("rate_0.4-0.05-0.00625") == 1
+    assert "offered rate over the rate that a full batch sustains at most 0.8?" in card
+    for picture in ("tree", "residuals"):
+        assert (tmp_path / "cards" / f"{PROFILE}-{picture}.svg").read_text().startswith("<?xml")
+        assert f"({PROFILE}-{picture}.svg)" in card
+
+
+def test_a_decision_stands_out_in_the_drawn_tree(run, artifact_file, tmp_path):
+    drawn = []
+    for number, load in enumerate(((), ("--adapters", 40))):
+        plot = tmp_path / f"{number}.svg"
+        run("explain", "-p", PROFILE, "-a", artifact_file, *load, "--plot", plot)
+        drawn.append(plot.read_text())
+    assert "#c2410c" not in drawn[0]
+    assert "#c2410c" in drawn[1]
 
 
 def test_explain_prints_the_tree_and_a_decision(run, artifact_file, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adapter_predictor.explanation import described_path, nearest_flip, quantity
+from adapter_predictor.explanation import conditions, described_path, nearest_flip, other_flips, quantity
 from adapter_predictor.features import FEATURE_INDEX, FEATURES
 from adapter_predictor.load import ReplicaLoad
 from adapter_predictor.trees import Tree
@@ -71,3 +71,37 @@ def test_questions_about_one_feature_are_put_together():
 )
 def test_quantities_have_units(name, value, words):
     assert quantity(FEATURES[FEATURE_INDEX[name]], value) == words
+
+
+def fewer_than(adapters):
+    return lambda loads: np.array([1.0 if len(load.rates) < adapters else 0.5 for load in loads])
+
+
+def slots_between(low, high):
+    return lambda loads: np.array([1.0 if low <= load.max_loras <= high else 0.5 for load in loads])
+
+
+def test_the_number_of_adapters_that_flips_is_told():
+    load = ReplicaLoad((0.1, 0.2, 0.3, 0.4), 100.0, 100.0, 8, 8)
+    assert other_flips(fewer_than(20), load, 0.9, (8,))[0] == "20 adapters like these are too many (now 4)"
+    assert "2 adapters like these would be few enough" in other_flips(fewer_than(3), load, 0.9, (8,))[0]
+    assert "change nothing" in other_flips(fewer_than(10**6), load, 0.9, (8,))[0]
+
+
+def test_the_slots_that_flip_are_told():
+    load = ReplicaLoad((0.1, 0.2), 100.0, 100.0, 32, 8)
+    grid = (8, 16, 32, 64, 128)
+    assert other_flips(slots_between(32, 64), load, 0.9, grid)[1] == (
+        "16 or 128 slots would not be enough (now 32)"
+    )
+    assert other_flips(slots_between(128, 128), load, 0.9, grid)[1] == "128 slots would be enough (now 32)"
+    assert "no other number of slots" in other_flips(slots_between(0, 999), load, 0.9, grid)[1]
+    assert other_flips(slots_between(0, 999), ReplicaLoad((), 1.0, 1.0, 8, 8), 0.9, grid) == ()
+
+
+def test_conditions_lead_to_a_leaf(stump_nodes):
+    tree = stump_nodes.tree()
+    rate = "offered rate over the rate that a full batch sustains"
+    assert conditions(tree, 1) == (f"{rate} at most 0.8",)
+    assert conditions(tree, 2) == (f"{rate} above 0.8",)
+    assert conditions(tree, 0) == ()

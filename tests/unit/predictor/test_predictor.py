@@ -49,6 +49,12 @@ def test_what_does_not_fit_serves_nothing(kind, request, load):
     assert math.isinf(said.ttft_s)
 
 
+def test_one_target_is_what_the_batch_says_to_the_last_bit(trees, load):
+    x = trees.features.vector(load)
+    for name in TARGETS:
+        assert trees.target_one(name, x) == trees.target(name, x[None, :])[0][0]
+
+
 def test_memory_is_computed(trees, steady, profile):
     for predictor in (trees, steady, TwinPredictor(profile)):
         assert predictor.memory(32, 32).fits

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from adapter_twin.engine.policy import SchedulerPolicy
 from adapter_twin.errors import ConformanceError
+from adapter_twin.profile.model import Scheduling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 RecordedStep = dict[str, Any]
 
-_COUNTS_RUNNING_SINCE = (0, 33)
-"""vLLM's version from which on `max_loras` limits the adapters of all running requests."""
 _FORMATS = ("trace-1.", "trace-async-1.")
 
 
@@ -103,7 +102,7 @@ class Recording(_Read):
     def policy(self) -> SchedulerPolicy:
         """The limits and switches of the recorded engine."""
         engine, scheduler = self.engine, self.engine.scheduler_config
-        version = tuple(int(part) for part in engine.vllm.split(".")[:2])
+        of_version = Scheduling.of_version(engine.vllm)
         return SchedulerPolicy(
             max_num_seqs=scheduler.max_num_seqs,
             max_num_batched_tokens=engine.max_num_scheduled_tokens,
@@ -114,10 +113,10 @@ class Recording(_Read):
             max_num_active_seqs=scheduler.max_num_active_seqs,
             long_prefill_token_threshold=scheduler.long_prefill_token_threshold,
             long_prefill_token_threshold_adaptive=scheduler.long_prefill_token_threshold_adaptive,
-            lone_prefill_is_unlimited=True,
+            lone_prefill_is_unlimited=of_version.lone_prefill_is_unlimited,
             scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
             watermark_blocks=engine.watermark_blocks,
-            adapter_limit_counts_running=version >= _COUNTS_RUNNING_SINCE,
+            adapter_limit_counts_running=of_version.adapter_limit_counts_running,
             async_scheduling=scheduler.async_scheduling,
         )
 

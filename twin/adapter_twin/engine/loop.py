@@ -225,7 +225,7 @@ def _finish_requests(e: Engine, batch: int, delivered_s: float) -> None:
     for k in range(count):
         i = ended[k]
         if r[i].phase == ENDING:
-            leave_running(e, i, s.step - s.in_flight)
+            leave_running(e, i, s.step)
         else:
             dequeue(e, i)
         r[i].phase = FINISHED

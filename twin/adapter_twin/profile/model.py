@@ -61,6 +61,54 @@ class Gpu(_Frozen):
     flops_per_s: PositiveFloat = Field(description="dense, in the model's dtype")
 
 
+class Scheduling(_Frozen):
+    """Rules of vLLM's scheduler that differ between versions or are arguments; the defaults are 0.8.5's."""
+
+    long_prefill_token_threshold: int = Field(
+        default=0, ge=0, description="prompt tokens that one request computes in a step at most; 0: no limit"
+    )
+    long_prefill_token_threshold_adaptive: bool = Field(
+        default=False, description="raise the threshold to a fair share of the token budget"
+    )
+    lone_prefill_is_unlimited: bool = Field(
+        default=False, description="the only request there is may compute its whole prompt (newer versions)"
+    )
+    scheduler_reserve_full_isl: bool = Field(
+        default=False, description="admit a request only if all its known tokens would fit"
+    )
+    watermark: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the blocks that admissions leave free while any request runs",
+    )
+    max_num_active_seqs: PositiveInt | None = Field(
+        default=None, description="running requests at which none is admitted, if fewer than max_num_seqs"
+    )
+    adapter_limit_counts_running: bool = Field(
+        default=False,
+        description="max_loras limits the adapters of all running requests (0.33), not of a step's (before)",
+    )
+    async_scheduling: bool = Field(default=False, description="schedule a step while the one before it runs")
+    scheduling_s: NonNegativeFloat = Field(
+        default=0.0,
+        description="what of a step's base time the host takes; asynchronous scheduling hides it, like the "
+        "time for scanning the queue",
+    )
+
+    @classmethod
+    def of_version(cls, version: str) -> "Scheduling":
+        """What that version of vLLM does on a GPU unless told otherwise; known are 0.8.5, 0.32 and 0.33."""
+        release = tuple(int(part) for part in version.split(".")[:2])
+        newer = release >= (0, 32)
+        return cls(
+            lone_prefill_is_unlimited=newer,
+            scheduler_reserve_full_isl=newer,
+            async_scheduling=newer,
+            adapter_limit_counts_running=release >= (0, 33),
+        )
+
+
 class EngineDefaults(_Frozen):
     """What this version of the engine does unless told otherwise; names are vLLM's."""
 
@@ -73,6 +121,7 @@ class EngineDefaults(_Frozen):
     gpu_memory_utilization: float = Field(gt=0, le=1)
     lora_extra_vocab_size: int = Field(ge=0, description="rows that each slot holds for added tokens")
     max_connections: PositiveInt = Field(description="open requests above which clients stop connecting")
+    scheduling: Scheduling = Scheduling()
 
 
 class AllocatorCoefficients(_Frozen):

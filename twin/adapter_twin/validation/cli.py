@@ -64,7 +64,7 @@ def validate(
         typer.Option(
             "--cross-validate",
             help="Predict each combination of adapter rates (S-LoRA: of adapters) by a profile refitted "
-            "without its runs. Takes half an hour per model of vLLM.",
+            "without its runs. Takes some ten minutes of a core for both models of vLLM.",
         ),
     ] = False,
     profile: Annotated[
