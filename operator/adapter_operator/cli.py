@@ -28,6 +28,9 @@ class AdaptwinGroup(DeferringGroup):
         "local": DeferredApp(
             "adapter_operator.local.cli", "Run the whole system on this machine, without a GPU."
         ),
+        "load": DeferredApp(
+            "adapter_operator.load.cli", "Send open-loop traffic and measure what comes back."
+        ),
         "emulate": DeferredApp(
             "adapter_twin.emulator.cli", "Serve vLLM's HTTP API without a GPU, timed by the digital twin."
         ),

@@ -5,6 +5,7 @@ No code is in it, and reading it runs none; a digest tells when it was altered.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,9 @@ MIX_TARGETS: tuple[MixTargetName, ...] = ("most_adapters", "best_slots", "best_t
 
 GENERAL: Final = "general"
 """The name of the trees that are no profile's own."""
+
+FOLDER_VARIABLE: Final = "ADAPTWIN_ARTIFACTS"
+"""The environment variable that names a folder of one's own artifacts."""
 
 _FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 _MIX_FEATURE_NAMES = tuple(feature.name for feature in MIX_FEATURES)
@@ -301,8 +305,14 @@ def read_artifact(path: Path) -> Artifact:
         raise ArtifactError(f"artifact: cannot read {path}: {error}") from error
 
 
-def shipped_artifact(profile: str) -> Artifact | None:
-    """The artifact that comes with the package for a profile of this name, if there is one."""
+def find_artifact(profile: str) -> Artifact | None:
+    """The artifact for a profile of this name: one's own, or else the one that comes with the package.
+
+    One's own lie in the folder that `ADAPTWIN_ARTIFACTS` names, as PROFILE.json.
+    """
+    own = os.environ.get(FOLDER_VARIABLE)
+    if own and (path := Path(own) / f"{profile}.json").is_file():
+        return read_artifact(path)
     file = _SHIPPED / f"{profile}.json"
     if not file.is_file():
         return None

@@ -21,9 +21,11 @@ _QUIET, _LOUD = "#9aa3ad", "#c2410c"
 _QUESTION, _ANSWER = "#eef3fa", "#e9f6ea"
 
 
-def described_tree(tree: Tree, scale: str | None, features: Sequence[Feature] = FEATURES) -> list[str]:
-    """A tree as indented lines, questions first."""
-    return list(_lines(tree, scale, features, node=0, depth=0))
+def described_tree(
+    tree: Tree, scale: str | None, features: Sequence[Feature] = FEATURES, samples: str = "runs"
+) -> list[str]:
+    """A tree as indented lines, questions first; `samples` is what its leaves hold."""
+    return [f"{line} {samples})" if "→" in line else line for line in _lines(tree, scale, features, 0, 0)]
 
 
 def _lines(
@@ -31,7 +33,7 @@ def _lines(
 ) -> Iterator[str]:
     indent = "  " * depth
     if tree.feature[node] == LEAF:
-        yield f"{indent}→ {_verdict(tree, node, scale, features)}  ({tree.samples[node]:,} runs)"
+        yield f"{indent}→ {_verdict(tree, node, scale, features)}  ({tree.samples[node]:,}"
         return
     feature = features[int(tree.feature[node])]
     threshold = quantity(feature, float(tree.threshold[node]))

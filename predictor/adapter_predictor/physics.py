@@ -124,7 +124,6 @@ def _decode_step_s(c: FloatArray, load: FloatArray, mix: FloatArray, batch: floa
             load[_SLOTS],
             load[_RANK],
             waiting,
-            waiting + decodes,
         )
     )
 
@@ -133,8 +132,8 @@ def _decode_step_s(c: FloatArray, load: FloatArray, mix: FloatArray, batch: floa
 def _prompt_s(c: FloatArray, load: FloatArray) -> float:
     """Seconds that one request's prompt adds to a step."""
     slots, rank, tokens = load[_SLOTS], load[_RANK], load[_PROMPT]
-    with_prompt = step_time(c, 1.0, tokens, tokens, 1.0, 1.0, slots, rank, 0.0, 1.0)
-    return float(with_prompt - step_time(c, 1.0, 0.0, tokens, 0.0, 1.0, slots, rank, 0.0, 1.0))
+    with_prompt = step_time(c, 1.0, tokens, tokens, 1.0, 1.0, slots, rank, 0.0)
+    return float(with_prompt - step_time(c, 1.0, 0.0, tokens, 0.0, 1.0, slots, rank, 0.0))
 
 
 @njit(nogil=True, cache=True)

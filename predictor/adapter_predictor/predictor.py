@@ -11,8 +11,8 @@ from adapter_predictor.artifact import (
     TARGETS,
     Artifact,
     TargetName,
+    find_artifact,
     prediction_hash,
-    shipped_artifact,
 )
 from adapter_predictor.errors import ArtifactError
 from adapter_predictor.explanation import Explanation, described_path, nearest_flip, other_flips, quantity
@@ -53,10 +53,10 @@ class Predictor(ABC):
         A derived profile gets general trees, with wider bounds. A calibrated one is worth its own, and gets
         the twin itself until they are trained.
         """
-        artifact = shipped_artifact(profile.name)
+        artifact = find_artifact(profile.name)
         if artifact is not None and artifact.profile_hash == prediction_hash(profile):
             return TreePredictor(profile, artifact)
-        general = shipped_artifact(GENERAL) if profile.origin == "derived" else None
+        general = find_artifact(GENERAL) if profile.origin == "derived" else None
         _log.warning(
             "%s; predicting with %s. `adaptwin predictor train` makes trees of its own.",
             f"No trees are shipped for {profile.name}"

@@ -15,9 +15,9 @@ def require_writable(path: Path, option: str) -> None:
     """Refuse a path that could not be written later.
 
     Raises:
-        AdaptwinError: its folder does not exist, or it is itself a folder.
+        AdaptwinError: its folder does not exist or is closed to us, or it is itself a folder.
     """
-    if not path.parent.is_dir() or path.is_dir():
+    if not path.parent.is_dir() or path.is_dir() or not os.access(_touched(path), os.W_OK):
         raise AdaptwinError(f"{option}: {path} cannot be written; name a file in a folder that exists")
 
 
@@ -37,18 +37,32 @@ def require_image(path: Path, option: str) -> None:
 def written_whole(path: Path) -> Iterator[IO[str]]:
     """A text file that is never half there: what it held before stays until the new text is complete.
 
+    A link stays one, and what is no file, such as a pipe, is written to directly.
+
     Raises:
         AdaptwinError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    direct, target = _is_special(path), path.resolve()
+    beside = path if direct else target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("w", encoding="utf-8", newline="") as file:
             yield file
-        beside.replace(path)
+        if not direct:
+            beside.replace(target)
     except OSError as error:
         raise AdaptwinError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        if not direct:
+            beside.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+def _touched(path: Path) -> Path:
+    """What must be open to us: the folder that gets a new file, or what is there and is no file."""
+    return path if _is_special(path) else path.resolve().parent
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from adapter_twin import workload_options as options
+from adapter_twin.errors import WorkloadError
 from adapter_twin.outputs import require_writable
 
 
@@ -44,6 +45,9 @@ def trace(
     from adapter_twin.workload.trace_writing import write_trace  # noqa: PLC0415
 
     require_writable(file, "trace")
+    for source in filter(None, (trace, workload)):
+        if source.resolve() == file.resolve():
+            raise WorkloadError(f"trace: {file} is what is read, name another file to write to")
     chosen = options.WorkloadOptions(
         adapters=adapters,
         rates=rates,

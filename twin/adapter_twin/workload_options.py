@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 DEFAULT_DURATION_S = 3600.0
 DEFAULT_RATE = 0.1
 DEFAULT_RANK = 8
+MOST_ADAPTERS = 1_000_000
 
 AdaptersOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of adapters; with --trace, spread its requests over so many."),
+    typer.Option(
+        min=1, max=MOST_ADAPTERS, help="Number of adapters; with --trace, spread its requests over so many."
+    ),
 ]
 RatesOption = Annotated[
     str | None,

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
 FETCHES_AT_ONCE: Final = 4
+LOADS_AT_ONCE: Final = 4
+"""The engine loads one after another; but one load that hangs must not keep all others waiting."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class EngineView:
 
 
 class Keeper:
-    """Keeps one engine's adapters. One thing at a time is done to the engine; fetches run side by side."""
+    """Keeps one engine's adapters. Each is worked on by itself: one that hangs or fails harms no other."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class Keeper:
         self._view = EngineView()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetching = asyncio.Semaphore(FETCHES_AT_ONCE)
-        self._touching_engine = asyncio.Lock()
+        self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
         self._wake = asyncio.Event()
         self._was_ready = False
 
@@ -121,8 +123,8 @@ class Keeper:
         """Keep on, until cancelled."""
         try:
             while True:
-                await self.turn()
                 self._wake.clear()
+                await self.turn()
                 try:
                     await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
                 except TimeoutError:
@@ -197,7 +199,7 @@ class Keeper:
     async def _load(self, name: str) -> Known:
         known = self._known[name]
         files = _files(known)
-        async with self._touching_engine:
+        async with self._loading:
             started = self._clock()
             await self._engine.load(name, files.path)
             await self._look()
@@ -212,7 +214,7 @@ class Keeper:
         """
         files = _files(self._known[name])
         trial = trial_name(name, files.version)
-        async with self._touching_engine:
+        async with self._loading:
             started = self._clock()
             await self._engine.load(trial, files.path)
             await self._engine.unload(name)
@@ -228,16 +230,15 @@ class Keeper:
         return Known(files=files)
 
     async def _unload(self, unwanted: tuple[str, ...]) -> None:
-        if not unwanted or self._touching_engine.locked():
+        if not unwanted:
             return
-        async with self._touching_engine:
-            for name in unwanted:
-                try:
-                    await self._engine.unload(name)
-                    logger.info("adapter %s unloaded", name)
-                except AdapterError as error:
-                    logger.warning("adapter %s could not be unloaded: %s", name, error)
-            await self._look()
+        for name in unwanted:
+            try:
+                await self._engine.unload(name)
+                logger.info("adapter %s unloaded", name)
+            except AdapterError as error:
+                logger.warning("adapter %s could not be unloaded: %s", name, error)
+        await self._look()
         kept = {known.files.version for known in self._known.values() if known.files is not None}
         if all(known.files is not None for known in self._known.values()):
             await asyncio.to_thread(self._library.keep_only, kept)

@@ -7,7 +7,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from adapter_predictor.artifact import LATENCIES, TARGETS
+from adapter_predictor.artifact import TARGETS
 from adapter_predictor.drawing import plot_tree
 from adapter_predictor.errors import PredictionError
 from adapter_predictor.options import ArtifactOption, ProfileOption, predictor_of
@@ -106,9 +106,10 @@ def _draw_residuals(predictor: TreePredictor, unseen: Dataset, out: Path) -> str
 
 def _scatter(axes: "Axes", said: Any, target: Any, name: str) -> None:
     axes.axhline(0.0, color="0.6", linewidth=0.8)
-    axes.scatter(said, 100.0 * (said - target) / target, s=6, alpha=0.5, color="#1d4ed8", linewidths=0)
+    error = 100.0 * (said - target) / (said + target)
+    axes.scatter(said, error, s=6, alpha=0.5, color="#1d4ed8", linewidths=0)
     axes.set_xlabel(f"predicted {name.replace('_', ' ')}", fontsize=8)
-    axes.set_ylabel("predicted − twin, % of the twin's", fontsize=8)
+    axes.set_ylabel("predicted − twin, % of their sum", fontsize=8)
     axes.tick_params(labelsize=7)
-    if name in LATENCIES:
+    if name == "ttft_s":
         axes.set_xscale("log")

@@ -263,7 +263,7 @@ def _mix_trees(artifact: Artifact) -> Iterator[str]:
     small = targets["most_adapters"].simple
     yield "Most adapters, the small tree:\n"
     yield "```"
-    yield from described_tree(small.tree.tree(len(MIX_FEATURES)), small.scale, MIX_FEATURES)
+    yield from described_tree(small.tree.tree(len(MIX_FEATURES)), small.scale, MIX_FEATURES, "mixes")
     yield "```\n"
 
 

@@ -248,7 +248,6 @@ class Reference:
             self.case.policy.max_loras,
             MAX_LORA_RANK,
             len(self.waiting),
-            len(self.waiting) + len(self.running),
         )
         for r in self.running:
             r.streaming = r.scheduled > 0 and r.computed == r.known + r.placeholders

@@ -3,11 +3,12 @@ import json
 import pytest
 
 from adapter_predictor.artifact import (
+    FOLDER_VARIABLE,
     Artifact,
+    find_artifact,
     parse_artifact,
     prediction_hash,
     read_artifact,
-    shipped_artifact,
 )
 from adapter_predictor.errors import ArtifactError
 
@@ -55,7 +56,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_no_artifact_for_an_unknown_profile():
-    assert shipped_artifact("nobody-knows") is None
+    assert find_artifact("nobody-knows") is None
 
 
 def test_the_hash_ignores_what_acts_through_memory_alone(profile):
@@ -68,3 +69,12 @@ def test_the_hash_ignores_what_acts_through_memory_alone(profile):
 def test_the_schema_is_strict():
     assert Artifact.model_config["strict"]
     assert Artifact.model_config["extra"] == "forbid"
+
+
+def test_ones_own_artifacts_come_before_the_shipped(artifact, tmp_path, monkeypatch):
+    shipped = find_artifact(artifact.profile)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    assert find_artifact(artifact.profile) == shipped
+    (tmp_path / f"{artifact.profile}.json").write_text(artifact.to_json())
+    assert find_artifact(artifact.profile) == artifact != shipped
+    assert find_artifact("nobody's") is None

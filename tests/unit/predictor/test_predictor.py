@@ -67,19 +67,19 @@ def test_trees_refuse_a_profile_they_were_not_trained_for(slower, artifact):
 
 
 def test_shipped_trees_are_taken_where_they_fit(profile, artifact, slower, monkeypatch, caplog):
-    monkeypatch.setattr(module, "shipped_artifact", lambda name: artifact)
+    monkeypatch.setattr(module, "find_artifact", lambda name: artifact)
     assert isinstance(Predictor.for_profile(profile), TreePredictor)
     assert not caplog.records
     assert isinstance(Predictor.for_profile(slower), TwinPredictor)
     assert "trained on another version" in caplog.text
-    monkeypatch.setattr(module, "shipped_artifact", lambda name: None)
+    monkeypatch.setattr(module, "find_artifact", lambda name: None)
     assert isinstance(Predictor.for_profile(profile), TwinPredictor)
     assert "No trees are shipped" in caplog.text
 
 
 def test_derived_profiles_get_general_trees_with_wider_bounds(profile, artifact, load, monkeypatch, caplog):
     general = artifact.model_copy(update={"profile": "general", "profile_hash": None}).sealed()
-    monkeypatch.setattr(module, "shipped_artifact", {"general": general}.get)
+    monkeypatch.setattr(module, "find_artifact", {"general": general}.get)
     derived = profile.model_copy(update={"name": "mine", "origin": "derived"})
     predictor = Predictor.for_profile(derived)
     assert isinstance(predictor, TreePredictor)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapter_predictor.artifact import TARGETS, prediction_hash, shipped_artifact
+from adapter_predictor.artifact import TARGETS, find_artifact, prediction_hash
 from adapter_predictor.load import LoadBatch, ReplicaLoad
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, place
 from adapter_predictor.predictor import Predictor, TreePredictor
@@ -23,7 +23,7 @@ def predictor(request):
 
 def test_every_shipped_profile_has_its_trees(predictor):
     assert isinstance(predictor, TreePredictor)
-    artifact = shipped_artifact(predictor.profile.name)
+    artifact = find_artifact(predictor.profile.name)
     assert artifact.profile_hash == prediction_hash(predictor.profile)
     assert artifact.samples >= 1000
     assert set(artifact.targets) == set(TARGETS)

@@ -175,7 +175,7 @@ def test_what_is_written_reads_back_to_the_last_bit(tmp_path):
         (MOONCAKE + "{", "", "line 5: not a JSON object"),
         (MOONCAKE + "7\n", "", "line 5: not a JSON object"),
         ('{"timestamp": 0}\n', "", "column arrival_time is missing"),
-        (BURSTGPT.replace("472", "-3"), "", "line 2: Request tokens '-3' is not a number of at least 0"),
+        (BURSTGPT.replace("472", "-3"), "", "line 2: Request tokens '-3' is not a number from 0 to"),
     ],
 )
 def test_problems_are_named(trace, text, header, message):

@@ -104,3 +104,12 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
     result = CliRunner().invoke(app, ["twin", "trace", str(tmp_path / "no" / "out.csv"), "--adapters", "1"])
     assert result.exit_code == 2
     assert "cannot be written" in result.stderr
+
+
+def test_what_is_read_is_not_written_over(write):
+    _, out = write("--adapters", 2, "--duration", 50, *LENGTHS)
+    before = out.read_bytes()
+    result, _ = write("--trace", out)
+    assert result.exit_code == 2
+    assert "is what is read, name another file to write to" in result.stderr
+    assert out.read_bytes() == before

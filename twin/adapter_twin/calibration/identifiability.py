@@ -156,7 +156,7 @@ def relative_gradients(profile: Profile, slots: Sequence[int], ranks: Sequence[i
     rows = []
     for batch, places, rank, part in product(_BATCHES, slots, ranks, (0.0, 0.25, 1.0)):
         adapters = min(batch, round(part * places))
-        state = (batch, batch // 2, _CONTEXT * batch, 1, adapters, places, rank, 0, batch)
+        state = (batch, batch // 2, _CONTEXT * batch, 1, adapters, places, rank, 0)
         rows.append([step_time(one, *state) / step_time(coefficients, *state) for one in unit])
     return np.array(rows)
 

@@ -71,7 +71,7 @@ def _decode_step(c: NDArray[np.float64], row: Microbenchmark) -> float:
     context = batch * (_TEMPLATE_TOKENS + row.output_length / 2.0)
     slots, rank = row.max_loras or 0, row.max_lora_rank or 0
     waiting = row.waiting_mean or 0.0
-    return float(step_time(c, batch, 0, context, 0, distinct, slots, rank, waiting, batch + waiting))
+    return float(step_time(c, batch, 0, context, 0, distinct, slots, rank, waiting))
 
 
 _TEMPLATE_TOKENS = 5

@@ -73,8 +73,8 @@ class AdapterRegistry:
             raise _invalid(f"The lora adapter '{name}' conflicts with a served base model.")
         if name in self._loaded and not in_place:
             raise _invalid(
-                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, "
-                "set 'load_inplace' to True."
+                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in "
+                "place, set 'load_inplace' to True."
             )
 
     def check_files(self, name: str, path: str) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter_twin.emulator.http import chunk
-from adapter_twin.emulator.tokens import FIRST_WORD_TOKEN, LOGPROB, WORD_BYTES, WORDS, words
+from adapter_twin.emulator.tokens import LOGPROB, WORD_BYTES, WORDS, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

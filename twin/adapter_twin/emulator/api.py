@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,9 @@ class GenerationApi:
         self._fingerprint = f"vllm-{settings.version}-{started.profile.content_hash[:8]}"
         self.open: dict[Generation, Sampling] = {}
         """Answers on their way."""
+        self.idle = asyncio.Event()
+        """None is."""
+        self.idle.set()
         self.draining = False
 
     def complete(self, request: Request, exchange: Exchange) -> None:
@@ -88,7 +92,7 @@ class GenerationApi:
         """The engine has died: answer everything that is open with an error."""
         for generation in list(self.open):
             generation.fail(error)
-        self.open.clear()
+            self._closed(generation)
 
     def _model(self, name: str | None) -> tuple[LoadedAdapter | None, str]:
         """The adapter that a request names, None for the base model, and the name to answer under."""
@@ -128,6 +132,7 @@ class GenerationApi:
             on_text=self._text_over, on_gone=self._text_gone, on_end=self._over,
         )  # fmt: skip
         self.open[generation] = sampling
+        self.idle.clear()
         if self.draining:
             generation.refuse()
         else:
@@ -148,8 +153,13 @@ class GenerationApi:
         self._engine.abort(text.request)
         self._metrics.gone(text.request)
 
-    def _over(self, generation: Generation) -> None:
+    def _closed(self, generation: Generation) -> None:
         self.open.pop(generation, None)
+        if not self.open:
+            self.idle.set()
+
+    def _over(self, generation: Generation) -> None:
+        self._closed(generation)
         self._metrics.asked(generation.copies, max(text.tokens for text in generation.texts))
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from adapter_twin.emulator.flags import flags_help, parse_flags
-
-if TYPE_CHECKING:
-    from click import Context
 
 _USAGE = """\
 Usage: adaptwin emulate [MODEL] [--profile NAME] [vLLM's own flags]
@@ -26,12 +23,12 @@ VLLM_HTTP_TIMEOUT_KEEP_ALIVE are heeded as by vLLM.
 class _WholeLine(TyperGroup):
     """A command that reads all of its arguments itself, since most of its flags are vLLM's."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep them."""
         ctx.meta["arguments"] = list(args)
         return []
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Serve until told to stop."""
         arguments = ctx.meta["arguments"]
         if {"-h", "--help"} & set(arguments):

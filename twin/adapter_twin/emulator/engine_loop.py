@@ -89,15 +89,15 @@ class EngineLoop:
         return np.array([self._adapters[request] for request in waiting.tolist()], dtype=np.int64)
 
     def submit(
-        self, prompt_tokens: int, output_tokens: int, adapter: LoadedAdapter | None, sink: Sink
+        self, at_s: float, prompt_tokens: int, output_tokens: int, adapter: LoadedAdapter | None, sink: Sink
     ) -> int:
-        """A request that arrives now; returns its number."""
-        now_s, index, name = self._clock.now_s(), BASE_MODEL, ""
+        """A request that arrives at a time that has just come; returns its number."""
+        index, name = BASE_MODEL, ""
         if adapter is not None:
             index, name = adapter.index, adapter.name
-        request = self._replica.submit(now_s, prompt_tokens, output_tokens, index)
+        request = self._replica.submit(at_s, prompt_tokens, output_tokens, index)
         self._adapters[request] = index
-        self._observer.submitted(request, now_s, prompt_tokens, name)
+        self._observer.submitted(request, at_s, prompt_tokens, name)
         self._sinks[request] = sink
         self._queued = np.append(self._queued, request)
         self._wake.set()
@@ -192,7 +192,7 @@ class EngineLoop:
         self._delivered += len(steps)
 
     def _release(self) -> None:
-        """Let the numbers of requests that are over be given away again, once no step under way bears them."""
+        """Give the numbers of requests that are over away again, once no step under way bears them."""
         free = [request for launched, request in self._over if launched <= self._delivered]
         if free:
             self._over = [entry for entry in self._over if entry[0] > self._delivered]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from adapter_twin.errors import AdaptwinError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class EmulatorConfigError(AdaptwinError):
@@ -35,7 +38,7 @@ class ApiError(Exception):
         }
 
 
-_TYPES = {
+_TYPES: Final[Mapping[int, str]] = {
     HTTPStatus.BAD_REQUEST: "BadRequestError",
     HTTPStatus.NOT_FOUND: "NotFoundError",
     HTTPStatus.INTERNAL_SERVER_ERROR: "InternalServerError",

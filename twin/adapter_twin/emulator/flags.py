@@ -261,8 +261,8 @@ def _refuse(name: str, value: str, rule: str) -> NoReturn:
 
 
 _TABLE: Final = (
-    Flag("--profile", "profile", _text, "The twin's profile; by default one that fits --model.", "NAME", ours=True),
-    Flag("--speed-up", "speed_up", _above_zero, "Run so many times as fast as the GPU would.", "10", ours=True),
+    Flag("--profile", "profile", _text, "The twin's profile; by default --model's.", "NAME", ours=True),
+    Flag("--speed-up", "speed_up", _above_zero, "So many times as fast as the GPU.", "10", ours=True),
     Flag(
         "--fault",
         "faults",
@@ -309,14 +309,22 @@ _TABLE: Final = (
     Flag("--max-loras", "max_loras", _positive, "Adapter slots on the GPU.", "N"),
     Flag("--max-cpu-loras", "max_cpu_loras", _positive, "Adapters kept in host memory.", "N"),
     Flag("--max-lora-rank", "max_lora_rank", _rank, "Rank that slots are padded to.", "RANK"),
-    Flag("--lora-modules", "lora_modules", _modules, "Adapters to load at the start.", "NAME=PATH", many=True, repeats=True),
+    Flag(
+        "--lora-modules",
+        "lora_modules",
+        _modules,
+        "Adapters to load at the start.",
+        "NAME=PATH",
+        many=True,
+        repeats=True,
+    ),
     Flag("--max-num-seqs", "max_num_seqs", _positive, "Requests in a batch.", "N"),
     Flag("--max-num-batched-tokens", "max_num_batched_tokens", _positive, "Tokens in a step.", "N"),
     Flag("--max-model-len", "max_model_len", _positive, "Longest prompt and output together.", "TOKENS"),
     Flag("--gpu-memory-utilization", "gpu_memory_utilization", _share, "Share of the GPU to take.", "SHARE"),
     Flag("--tensor-parallel-size", "tensor_parallel_size", _positive, "Must be the profile's.", "N"),
-    Flag("--shutdown-timeout", "shutdown_timeout_s", _number, "Drain so long after SIGTERM; 0: abort.", "SECONDS"),
-)  # fmt: skip
+    Flag("--shutdown-timeout", "shutdown_timeout_s", _number, "How long to drain.", "SECONDS"),
+)
 
 _SHORT: Final = {"-tp": "--tensor-parallel-size"}
 

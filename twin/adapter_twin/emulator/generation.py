@@ -119,8 +119,9 @@ class Generation:
         self._exchange.on_gone = self._left
         if self._stream:
             self._open_stream()
+        at_s = engine.clock.now_s()
         for text in self.texts:
-            text.request = engine.submit(text.prompt.tokens, text.output.tokens, adapter, text)
+            text.request = engine.submit(at_s, text.prompt.tokens, text.output.tokens, adapter, text)
 
     def refuse(self) -> None:
         """Answer with texts that ended before they began."""

@@ -24,8 +24,10 @@ JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream; charset=utf-8"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 MOST_PIPELINED: Final = 16
-
-Headers = "Iterable[tuple[str, str]]"
+_REFUSAL: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+    b"content-length: 30\r\n\r\nInvalid HTTP request received."
+)
 
 
 @dataclass
@@ -79,10 +81,16 @@ class Exchange:
         """Of the body, where its length is announced."""
 
     def respond(
-        self, status: int, body: bytes = b"", content_type: str = "", headers: Headers = CORS
+        self,
+        status: int,
+        body: bytes = b"",
+        content_type: str = "",
+        headers: Iterable[tuple[str, str]] = CORS,
+        allow: str = "",
     ) -> None:
         """The whole answer."""
-        head = [("content-length", str(len(body)))]
+        head = [("allow", allow)] if allow else []
+        head.append(("content-length", str(len(body))))
         if content_type:
             head.append(("content-type", content_type))
         self.sent_bytes = len(body)
@@ -120,7 +128,7 @@ class Exchange:
             self.on_gone()
         self._finish()
 
-    def _head(self, status: int, headers: Headers) -> bytes:
+    def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"date: {http_date()}", "server: uvicorn"]
         lines += [f"{name}: {value}" for name, value in headers]
         if not self.request.keep_alive:
@@ -166,6 +174,9 @@ class Listener:
         self.keep_alive_s = keep_alive_s
         self.connections: set[Connection] = set()
         self.closing = False
+        self.empty = asyncio.Event()
+        """Nobody is connected."""
+        self.empty.set()
 
     def __call__(self) -> Connection:
         """A new connection."""
@@ -204,11 +215,14 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=2**20)
         self._listener.connections.add(self)
+        self._listener.empty.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has gone."""
         del exc
         self._listener.connections.discard(self)
+        if not self._listener.connections:
+            self._listener.empty.set()
         self._stop_idling()
         self._queue.clear()
         if self._exchange is not None:
@@ -287,9 +301,7 @@ class Connection(asyncio.Protocol):
         self._listener.application(request, exchange)
 
     def _refuse(self) -> None:
-        body = b"Invalid HTTP request received."
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        self.transport.write(_REFUSAL)
         self.transport.close()
 
     def _stop_idling(self) -> None:

@@ -20,7 +20,8 @@ _EXCLUDED: Final = re.compile("/metrics|/health|/load|/ping|/version|/server_inf
 """Searched for anywhere in the path: so loads of adapters are not counted, but unloads are."""
 _FEW: Final = (0.1, 0.5, 1.0)
 _MANY: Final = (
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0,
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0,
+    30.0, 60.0,
 )  # fmt: skip
 
 

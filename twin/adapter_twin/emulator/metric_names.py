@@ -117,12 +117,15 @@ GAUGES: Final = (
     Gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed."),
     Gauge(
         "vllm:num_requests_waiting_by_reason",
-        "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals vllm:num_requests_waiting.",
+        "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling "
+        "capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked "
+        "status). Sum of all reasons equals vllm:num_requests_waiting.",
         "reason",
     ),
     Gauge(
         "vllm:engine_sleep_state",
-        "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1 means sleep level 1; discard_all = 1 means sleep level 2.",
+        "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; "
+        "weights_offloaded = 1 means sleep level 1; discard_all = 1 means sleep level 2.",
         "sleep_state",
     ),
     Gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage."),
@@ -145,11 +148,13 @@ COUNTERS: Final = (
     Counter("vllm:prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens."),
     Counter(
         "vllm:external_prefix_cache_queries",
-        "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.",
+        "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number "
+        "of queried tokens.",
     ),
     Counter(
         "vllm:external_prefix_cache_hits",
-        "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.",
+        "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of "
+        "cached tokens.",
     ),
     Counter("vllm:mm_cache_queries", "Multi-modal cache queries, in terms of number of queried items."),
     Counter("vllm:mm_cache_hits", "Multi-modal cache hits, in terms of number of cached items."),
@@ -168,7 +173,9 @@ COUNTERS: Final = (
     Counter("vllm:prompt_tokens_cached", "Number of cached prompt tokens (local + external)."),
     Counter(
         "vllm:prompt_tokens_cached_by_source",
-        "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.",
+        "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host "
+        "(offloaded to DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. "
+        "Counted at admission; sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.",
         label="source",
         values=(
             "device",

@@ -180,7 +180,7 @@ class EngineMetrics(Collector):
         self.histograms["vllm:request_max_num_generation_tokens"].observe(longest)
 
     def _note_adapters(self) -> None:
-        """vLLM shows the adapters of the running requests twice: as running, and as waiting."""
+        """VLLM shows the adapters of the running requests twice: as running, and as waiting."""
         if not self._lora:
             return
         shown = ",".join(self._running)

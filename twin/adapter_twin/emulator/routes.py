@@ -44,8 +44,8 @@ class Router:
             return None
         handler = methods.get(request.method)
         if handler is None:
-            headers = [("allow", next(iter(methods))), *CORS]
-            exchange.respond(405, compact({"detail": "Method Not Allowed"}), JSON, headers)
+            detail = compact({"detail": "Method Not Allowed"})
+            exchange.respond(405, detail, JSON, allow=next(iter(methods)))
         return handler
 
     def _answer_unknown(self, path: str, request: Request, exchange: Exchange) -> None:

@@ -33,7 +33,7 @@ def serve(settings: Settings, ignored: Sequence[str] = ()) -> int:
     try:
         return asyncio.run(_serve(settings))
     except OutOfMemoryError as error:
-        _LOG.error("No available memory for the cache blocks: %s", error)  # noqa: TRY400 - no traceback
+        _LOG.error("No available memory for the cache blocks: %s", error)
         return _FAILED
 
 

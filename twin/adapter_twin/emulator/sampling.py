@@ -129,8 +129,8 @@ def _prompt(part: str | list[int], limits: Limits) -> Prompt:
 
 def _too_long(limits: Limits, contents: str, parameter: str, value: int) -> ApiError:
     return bad_value(
-        f"This model's maximum context length is {limits.max_model_len} tokens. However, your prompt contains "
-        f"{contents}. Please reduce the length of the input prompt",
+        f"This model's maximum context length is {limits.max_model_len} tokens. However, your prompt "
+        f"contains {contents}. Please reduce the length of the input prompt",
         parameter,
         value,
     )

@@ -131,12 +131,9 @@ class Emulator:
 
         Until then the server goes on listening, and answers new completions with `finish_reason: abort`.
         """
-        deadline = time.monotonic() + self.settings.shutdown_timeout_s
         self.api.draining = True
-        if self.settings.shutdown_timeout_s == 0:
-            self._server.close()
-        while self.api.open and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        if self.settings.shutdown_timeout_s > 0:
+            await _within(self.settings.shutdown_timeout_s, self.api.idle)
         await self.stop()
 
     async def stop(self, code: int = 0) -> None:
@@ -147,9 +144,7 @@ class Emulator:
         self._thaw()
         self.engine.abort_all()
         self._listener.close_idle()
-        deadline = time.monotonic() + _LINGER_S
-        while self._listener.connections and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)
+        await _within(_LINGER_S, self._listener.empty)
         self._end(code)
 
     def _end(self, code: int) -> None:
@@ -322,6 +317,12 @@ class Emulator:
             if error is not None:
                 _LOG.error("unexpected", exc_info=error)
                 self._end(1)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for something, but not longer."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _say(exchange: Exchange, content: object) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RequestT = TypeVar("_RequestT", bound=Body)
 
 _MOST_ERRORS: Final = 10
-_UNION_MEMBER: Final = re.compile(r"^(str|int|list|constrained-|nullable|function-)|\[")
+_UNION_MEMBER: Final = re.compile(r"^(str|int|float|bool)$|^(constrained|nullable|function)-|\[")
 _ROLELESS: Final = (
     "ChatCompletionDeveloperMessageParam.role",
     "ChatCompletionSystemMessageParam.role",
@@ -77,6 +77,7 @@ def _located(problem: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "model_type":
         kind = "model_attributes_type"
         message = "Input should be a valid dictionary or object to extract fields from"
+        return _problem(kind, ".".join(["body", *parts]), message, problem["input"])
     return _problem(kind, ".".join(["body", *parts]), message, problem["input"], problem.get("ctx"))
 
 

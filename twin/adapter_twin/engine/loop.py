@@ -56,7 +56,6 @@ def _step_seconds(e: Engine) -> float:
         c.max_loras,
         c.max_lora_rank,
         s.waiting,
-        s.waiting + s.running,
     )
     return float(seconds + s.stall_s)
 

@@ -36,7 +36,7 @@ SPLIT_BELOW_TOKENS = 128
 
 
 @njit(nogil=True, cache=True, inline="always")
-def step_time(c, decodes, prefill_tokens, kv_tokens, prefills, adapters, slots, rank, waiting, connections):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+def step_time(c, decodes, prefill_tokens, kv_tokens, prefills, adapters, slots, rank, waiting):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Seconds of one step.
 
     Args:
@@ -49,7 +49,6 @@ def step_time(c, decodes, prefill_tokens, kv_tokens, prefills, adapters, slots, 
         slots: `max_loras`.
         rank: `max_lora_rank`, to which every slot is padded.
         waiting: length of the waiting queue.
-        connections: open requests.
     """
     t = c[BASE] + c[PER_DECODE] * decodes + c[PER_KV_TOKEN] * kv_tokens + c[PER_WAITING] * waiting
     t += c[PER_PREFILL_TOKEN] * prefill_tokens + c[PER_PREFILL] * prefills

@@ -26,11 +26,15 @@ def extrapolations(
     }
     asked = given if max_loras else {"offered_rate_rps": offered_rate_rps}
     return tuple(
-        f"{_LABELS[name]} {value:g} outside the measured {low:g} to {high:g}"
+        f"{_LABELS[name]} {_number(value)} outside the measured {_number(low)} to {_number(high)}"
         for name, value in asked.items()
         for low, high in [getattr(profile.validity, name)]
         if value > high or (value < low and name != "offered_rate_rps")
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def extrapolation_warning(profile: Profile, clauses: tuple[str, ...]) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Times = NDArray[np.float64]
 
+LONGEST_S = 1e9
+"""Of a duration or a period."""
+SHORTEST_ON_S = 0.1
+
 _POINTS_PER_PERIOD = 2048
 
 
@@ -44,10 +48,10 @@ class OnOff:
     off_s: float
 
     def __post_init__(self) -> None:
-        if not (self.on_s > 0 and self.off_s >= 0):
+        if not (SHORTEST_ON_S <= self.on_s <= LONGEST_S and 0 <= self.off_s <= LONGEST_S):
             raise WorkloadError(
-                f"on_s, off_s: {self.on_s:g}, {self.off_s:g} are not allowed, on_s must be positive "
-                "and off_s not negative"
+                f"on_s, off_s: {self.on_s:g}, {self.off_s:g} are not allowed, on_s must be at least "
+                f"{SHORTEST_ON_S:g}, off_s not negative, and both at most {LONGEST_S:g}"
             )
 
 
@@ -60,10 +64,10 @@ class Diurnal:
     period_s: float
 
     def __post_init__(self) -> None:
-        if not (0 <= self.amplitude <= 1 and self.period_s > 0):
+        if not (0 <= self.amplitude <= 1 and 0 < self.period_s <= LONGEST_S):
             raise WorkloadError(
                 f"amplitude, period_s: {self.amplitude:g}, {self.period_s:g} are not allowed, the amplitude "
-                "must lie between 0 and 1 and the period be positive"
+                f"must lie between 0 and 1 and the period be positive and at most {LONGEST_S:g}"
             )
 
 
@@ -149,17 +153,21 @@ def _periods(process: OnOff, duration_s: float, random: np.random.Generator) -> 
 
 def _diurnal(process: Diurnal, rate_per_s: float, duration_s: float, random: np.random.Generator) -> Times:
     """A Poisson process of rate 1, carried over by the inverse of the expected number of arrivals."""
-    grid, unit_expected = _diurnal_grid(process, duration_s)
-    expected = rate_per_s * unit_expected
-    times = np.interp(_poisson(1.0, float(expected[-1]), random), expected, grid)
+    phases, expected_s = _diurnal_period(process)
+    ticks_s = _poisson(1.0, rate_per_s * (duration_s + _surplus_s(process, duration_s)), random) / rate_per_s
+    periods, within_s = np.divmod(ticks_s, process.period_s)
+    times = periods * process.period_s + np.interp(within_s, expected_s, phases)
     return times[: np.searchsorted(times, duration_s)]
 
 
 @lru_cache(maxsize=8)
-def _diurnal_grid(process: Diurnal, duration_s: float) -> tuple[Times, Times]:
-    """Times of even distance past the duration, and the arrivals expected by then at a mean rate of 1/s."""
-    points = math.ceil(duration_s / process.period_s * _POINTS_PER_PERIOD) + 1
-    grid = np.arange(points, dtype=np.float64) * (process.period_s / _POINTS_PER_PERIOD)
-    angle = 2 * np.pi * grid / process.period_s
-    wave: Times = process.amplitude * process.period_s / (2 * np.pi) * (1.0 - np.cos(angle))
-    return np.asarray(grid), grid + wave
+def _diurnal_period(process: Diurnal) -> tuple[Times, Times]:
+    """Times of even distance over one period, and the arrivals expected by then at a mean rate of 1/s."""
+    phases = np.linspace(0.0, process.period_s, _POINTS_PER_PERIOD + 1)
+    return phases, phases + np.array([_surplus_s(process, float(phase)) for phase in phases])
+
+
+def _surplus_s(process: Diurnal, until_s: float) -> float:
+    """Arrivals expected until then beyond those of an even stream, at a mean rate of 1/s."""
+    turn = 2 * math.pi * (until_s / process.period_s % 1.0)
+    return process.amplitude * process.period_s / (2 * math.pi) * (1.0 - math.cos(turn))

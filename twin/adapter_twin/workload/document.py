@@ -31,7 +31,7 @@ class AdapterDocument(_Document):
     name: str = Field(min_length=1)
     rate: float | None = None
     rank: int | None = None
-    count: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=None, ge=1, le=1_000_000)
     rates: tuple[float, ...] = Field(default=(), description="requests/s, cycling")
     ranks: tuple[int, ...] = Field(default=(), description="cycling")
     zipf: ZipfDocument | None = None

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_TOKENS = 2**30 - 1
+"""Of a prompt or an output; together they fit into 32 bits."""
+
+
 @dataclass(frozen=True)
 class Fixed:
     """Always the same number of tokens."""
@@ -24,7 +28,7 @@ class Fixed:
     tokens: int
 
     def __post_init__(self) -> None:
-        _require(self.tokens >= 1, f"tokens: {self.tokens} is not allowed, it must be at least 1")
+        _require_tokens("tokens", self.tokens)
 
     @property
     def mean(self) -> float:
@@ -47,7 +51,8 @@ class Lognormal:
     maximum: int
 
     def __post_init__(self) -> None:
-        _require(self.minimum >= 1, f"minimum: {self.minimum} is not allowed, it must be at least 1")
+        _require_tokens("minimum", self.minimum)
+        _require_tokens("maximum", self.maximum)
         _require(
             self.minimum < self.mean < self.maximum,
             f"mean: {self.mean:g} is not allowed, it must lie between minimum {self.minimum} "
@@ -83,7 +88,8 @@ class Empirical:
 
     def __post_init__(self) -> None:
         _require(bool(self.values), "values: an empirical distribution needs at least one length")
-        _require(min(self.values) >= 1, f"values: {min(self.values)} is not allowed, lengths are at least 1")
+        for tokens in (min(self.values), max(self.values)):
+            _require_tokens("values", tokens)
 
     @property
     def mean(self) -> float:
@@ -147,6 +153,11 @@ def _score_table(distribution: LengthDistribution) -> ScoreTable:
         case Empirical(values=observed):
             distinct, counts = np.unique(np.asarray(observed, dtype=np.int32), return_counts=True)
             return ScoreTable(ndtri(np.cumsum(counts[:-1]) / len(observed)), distinct)
+
+
+def _require_tokens(field: str, tokens: int) -> None:
+    _require(tokens >= 1, f"{field}: {tokens} is not allowed, it must be at least 1")
+    _require(tokens <= MOST_TOKENS, f"{field}: {tokens} is not allowed, it must be at most {MOST_TOKENS}")
 
 
 def _require(condition: bool, message: str) -> None:

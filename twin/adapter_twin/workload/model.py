@@ -10,7 +10,7 @@ import numpy as np
 
 from adapter_twin.errors import WorkloadError
 from adapter_twin.memory import ALLOWED_LORA_RANKS
-from adapter_twin.workload.arrivals import ArrivalProcess, Poisson
+from adapter_twin.workload.arrivals import LONGEST_S, ArrivalProcess, Poisson
 from adapter_twin.workload.lengths import LengthDistribution, Lognormal
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 BASE_MODEL = -1
 """Index of requests for no adapter."""
 
+MOST_REQUESTS = 20_000_000
+"""Of one simulation; they and their records take some 400 bytes each."""
+
+_UNBOUNDED_TOKENS = 2**31 - 1
 _POISSON = Poisson()
 
 _COLUMNS: dict[str, type[np.generic]] = {
@@ -63,21 +67,27 @@ class Workload:
     duration_s: float
     correlation: float = 0.0
     """Between prompt and output length, of the normal scores."""
-    max_total_tokens: int = 2**31 - 1
+    max_total_tokens: int = _UNBOUNDED_TOKENS
     """Prompt and output together; longer requests have their outputs cut."""
     arrivals: ArrivalProcess = _POISSON
 
     def __post_init__(self) -> None:
         require_distinct(adapter.name for adapter in self.adapters)
-        if not self.duration_s > 0:
-            raise WorkloadError(f"duration_s: {self.duration_s:g} is not allowed, it must be positive")
+        require_duration(self.duration_s)
+        expected = self.duration_s * sum(adapter.rate for adapter in self.adapters)
+        if expected > MOST_REQUESTS:
+            raise WorkloadError(
+                f"workload: {expected:.3g} requests are too many, at most {MOST_REQUESTS:,} can be "
+                "simulated; shorten duration_s or lower the rates"
+            )
         if not -1 < self.correlation < 1:
             raise WorkloadError(
                 f"correlation: {self.correlation:g} is not allowed, it must lie between -1 and 1"
             )
-        if self.max_total_tokens < 2:
+        if not 2 <= self.max_total_tokens <= _UNBOUNDED_TOKENS:
             raise WorkloadError(
-                f"max_total_tokens: {self.max_total_tokens} is not allowed, it must be at least 2"
+                f"max_total_tokens: {self.max_total_tokens} is not allowed, it must lie between 2 "
+                f"and {_UNBOUNDED_TOKENS}"
             )
 
     @classmethod
@@ -144,6 +154,14 @@ class Requests:
 def lognormal(lengths: TokenLengths) -> Lognormal:
     """The distribution that a profile's token lengths describe."""
     return Lognormal(lengths.mean, lengths.sigma, lengths.minimum, lengths.maximum)
+
+
+def require_duration(duration_s: float) -> None:
+    """Reject what no simulation lasts."""
+    if not 0 < duration_s <= LONGEST_S:
+        raise WorkloadError(
+            f"duration_s: {duration_s:g} is not allowed, it must be positive and at most {LONGEST_S:g}"
+        )
 
 
 def require_distinct(names: Iterable[str], field: str = "adapters") -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapter_twin.errors import WorkloadError
-from adapter_twin.workload.model import BASE_MODEL, Adapter, Requests
+from adapter_twin.workload.arrivals import LONGEST_S
+from adapter_twin.workload.lengths import MOST_TOKENS
+from adapter_twin.workload.model import BASE_MODEL, Adapter, Requests, require_duration
 from adapter_twin.workload.popularity import zipf_shares
 from adapter_twin.workload.random_streams import stream
 from adapter_twin.workload.trace_formats import TraceFormat, open_trace, rows_of
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 DEFAULT_RANK = 8
 
 _PROGRESS_ROWS = 1 << 16
-_MOST_TOKENS = float(np.iinfo(np.int32).max)
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class TraceRules:
             raise WorkloadError(f"trace speed: {self.speed:g} is not allowed, it must be positive")
         if not 0 <= self.start_s < np.inf:
             raise WorkloadError(f"trace start: {self.start_s:g} is not allowed, it must be 0 s or more")
-        if self.duration_s is not None and not self.duration_s > 0:
-            raise WorkloadError(f"duration_s: {self.duration_s:g} is not allowed, it must be positive")
+        if self.duration_s is not None:
+            require_duration(self.duration_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +153,10 @@ def _tokens(value: Any, line: int, column: str, minimum: int) -> int:
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
-    if not minimum <= number <= _MOST_TOKENS:
-        raise WorkloadError(f"line {line}: {column} {value!r} is not a number of at least {minimum}")
+    if not minimum <= number <= MOST_TOKENS:
+        raise WorkloadError(
+            f"line {line}: {column} {value!r} is not a number from {minimum} to {MOST_TOKENS}"
+        )
     if number != int(number):
         raise WorkloadError(f"line {line}: {column} {value!r} is not a whole number of tokens")
     return int(number)
@@ -168,6 +171,8 @@ def _ruled(recorded: _Recorded, rules: TraceRules) -> Trace:
     order = order[first:last]
     if order.size == 0:
         raise WorkloadError("no requests are left between the trace's start and the end of the duration")
+    if arrival_s[order[-1]] > LONGEST_S:
+        raise WorkloadError(f"the last request comes more than {LONGEST_S:g} s after the start")
     owner, names = _owners(recorded, rules, order)
     requests = Requests(arrival_s[order], recorded.prompt_tokens[order], recorded.output_tokens[order], owner)
     return Trace(_adapters(requests, names, rules), requests, recorded.format.name, recorded.failed)
