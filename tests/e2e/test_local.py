@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +50,7 @@ async def lose_the_gateway_without_the_loop(w):
     """Envoy goes on without what tells it its routes; a new Envoy learns them from the file."""
     gateway = w.system.gateway
     gateway.discovery.kill()
-    assert all([(await w.ask(name)).ok for name in NAMES])  # noqa: C419 - one after another
+    assert all([(await w.ask(name)).ok for name in NAMES])
     starts = gateway.envoy.starts
     gateway.envoy.kill()
     await w.until(lambda: gateway.envoy.starts > starts and gateway.envoy.pid)
@@ -79,7 +79,7 @@ def test_adapters_move_without_a_failed_request_and_what_crashes_comes_back(tmp_
 
     asyncio.run(scenario())
     assert len(pids) == 4
-    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_broken_adapter_harms_no_other(tmp_path):
@@ -103,7 +103,7 @@ def test_a_broken_adapter_harms_no_other(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_surge_leads_to_a_verified_scale_up(tmp_path):
+def test_a_surge_leads_to_a_verified_scale_up_and_its_end_to_fewer_replicas(tmp_path):
     async def scenario():
         item = deployment(dict.fromkeys(NAMES, "0.1"), traffic={"source": "Gateway", "window": "1m"})
         async with world(item, tmp_path) as w:
@@ -113,5 +113,6 @@ def test_a_surge_leads_to_a_verified_scale_up(tmp_path):
             assert w.condition("Verified")[0] == "True"
             assert w.condition("TrafficObserved") == ("True", "Observed")
             assert w.failures == []
+            await w.until(lambda: w.record.plan.replicas == 1 and w.settled(), 60.0)
 
     asyncio.run(scenario())

@@ -26,7 +26,7 @@ PROMPT = "one two three four five six seven eight " * 4
 
 
 def deployment(rates: Mapping[str, str], **sections: Any) -> dict[str, Any]:
-    """An AdapterDeployment of small engines: one runs few requests at a time, so that little traffic fills it."""
+    """An AdapterDeployment of small engines, which little traffic fills: few requests run at a time."""
     adapters = [
         {"name": name, "rank": 8, "rate": rate, "source": {"huggingFace": {"repository": f"o/{name}"}}}
         for name, rate in rates.items()
@@ -119,17 +119,12 @@ class World:
 
     def settled(self) -> bool:
         """Whether everything is where the plan wants it, and confirmed."""
-        record, replicas = self.record, self.system.cluster.replicas
-        if record is None or self.condition("Progressing")[1] != "RolledOut":
-            return False
-        return replicas.keys() == record.plan.assignment.keys() and all(
-            replicas[name].seen.loaded >= adapters.keys() for name, adapters in record.plan.assignment.items()
-        )
+        return self.system.settled
 
     async def until_serving(self) -> None:
         await self.until(self.settled)
         deadline = time.monotonic() + 20.0
-        while any([not (await self.ask(name, 1)).ok for name in self.record.plan.shares]):  # noqa: C419
+        while any([not (await self.ask(name, 1)).ok for name in self.record.plan.shares]):
             assert time.monotonic() < deadline, "the gateway does not answer"
             await asyncio.sleep(0.1)
 

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,10 @@ import typer
 
 from adapter_operator.kubernetes.logs import configure_logging
 from adapter_operator.local.cluster import Emulation
+from adapter_operator.local.demo import run_demo
 from adapter_operator.local.run import run_local
 from adapter_operator.local.system import LocalSettings
+from adapter_twin.outputs import require_writable
 
 app = typer.Typer(
     help="Run the whole system on this machine, without a GPU.", no_args_is_help=True, add_completion=False
@@ -62,14 +65,41 @@ def up(
     """
     configure_logging("plain", "error")
     emulation = Emulation(speed_up, startup_delay, gpus, tuple(fault or ()))
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adaptwin-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = LocalSettings(file, folder.resolve(), port, emulation)
+    with _folder(folder) as place:
+        settings = LocalSettings(file, place, port, emulation)
         live = view and sys.stdout.isatty()
         with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
             asyncio.run(_until_stopped(settings, duration, live=live))
+
+
+@app.command()
+def demo(
+    report: Annotated[Path | None, typer.Option(help="Write a page about it here.", metavar="HTML")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="For logs and files of all processes; a temporary one if absent.")
+    ] = None,
+) -> None:
+    """See traffic shift and grow, the operator plan anew, the twin verify, and adapters move. Takes a minute.
+
+    Exit code 0: all went as it was told to; 1: something did not.
+    """
+    configure_logging("plain", "error")
+    if report is not None:
+        require_writable(report, "--report")
+    with _folder(folder) as place:
+        good = asyncio.run(run_demo(place, report, typer.echo))
+    raise typer.Exit(0 if good else 1)
+
+
+@contextlib.contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    """The folder that was given, or one that goes when it is no longer needed."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="adaptwin-") as folder:
+        yield Path(folder)
 
 
 async def _until_stopped(settings: LocalSettings, duration_s: float | None, *, live: bool) -> None:

@@ -76,6 +76,17 @@ class LocalSystem:
         """Where clients connect."""
         return self.gateway.url
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything is where the plan wants it, and confirmed."""
+        record, replicas = self.cluster.record, self.cluster.replicas
+        conditions = {item["type"]: item for item in self.resource.status.get("conditions", ())}
+        if record is None or conditions.get("Progressing", {}).get("reason") != "RolledOut":
+            return False
+        return replicas.keys() == record.plan.assignment.keys() and all(
+            replicas[name].seen.loaded >= adapters.keys() for name, adapters in record.plan.assignment.items()
+        )
+
     def start_loop(self) -> None:
         """Decide and act from now on."""
         self._loop = asyncio.create_task(self._decide_again_and_again(), name="loop")
