@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from adapter_operator.local.view import View
 from local_world import deployment, world
 
 pytestmark = [
@@ -82,6 +85,13 @@ def test_adapters_move_without_a_failed_request_and_what_crashes_comes_back(tmp_
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+def drawn(w):
+    """What a terminal would show."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(View(w.system))
+    return console.file.getvalue()
+
+
 def test_a_broken_adapter_harms_no_other(tmp_path):
     async def scenario():
         item = deployment(dict.fromkeys(NAMES, "0.15"))
@@ -99,6 +109,7 @@ def test_a_broken_adapter_harms_no_other(tmp_path):
                 await answers(w, name)
             assert (await w.ask(broken)).status == 503
             assert w.condition("Ready")[0] == "True"
+            assert f"failed: {broken}" in drawn(w)
 
     asyncio.run(scenario())
 
