@@ -63,7 +63,7 @@ async def lose_the_gateway_without_the_loop(w):
 
 async def answers(w, name, seconds=20.0):
     async with asyncio.timeout(seconds):
-        while not (await w.ask(name)).ok:
+        while not (await w.ask(name)).ok:  # noqa: ASYNC110 - what is waited for is another process
             await asyncio.sleep(0.1)
 
 
