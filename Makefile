@@ -47,10 +47,14 @@ format: $(DEV_STAMP) ## Format the code and mend what can be mended.
 COMPILE := uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock" pyproject.toml
 
+# All but ray, which is large and only of use on a Ray cluster; the image fetches adapters and serves routes.
+DEV_EXTRAS := train dask report agent gateway local dev
+IMAGE_EXTRAS := agent gateway
+
 lock: ## Pin anew what is installed (needs uv).
-	$(COMPILE) --all-extras --output-file requirements-dev.lock
+	$(COMPILE) $(addprefix --extra ,$(DEV_EXTRAS)) --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock --extra report --output-file requirements-report.lock
-	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --constraint requirements-dev.lock $(addprefix --extra ,$(IMAGE_EXTRAS)) --output-file requirements.lock
 
 accuracy: $(RUN_STAMP) ## Compare the twin with the measured runs of real GPUs.
 	$(BIN)/adaptwin twin validate

@@ -23,7 +23,7 @@ class AdaptwinGroup(DeferringGroup):
         "operator": DeferredApp("adapter_operator.kubernetes.cli", "Run the Kubernetes operator."),
         "agent": DeferredApp("adapter_operator.agent.cli", "Keep the adapters of the engine beside it."),
         "gateway": DeferredApp(
-            "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters."
+            "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters.", extra="gateway"
         ),
         "local": DeferredApp(
             "adapter_operator.local.cli", "Run the whole system on this machine, without a GPU."
@@ -121,7 +121,7 @@ def what_if(
     file: Annotated[
         Path, typer.Option("--file", "-f", help="The AdapterDeployment, as YAML or JSON.", metavar="FILE")
     ],
-    add: Annotated[int, typer.Option(min=0, help="So many adapters come.")] = 0,
+    add: Annotated[int, typer.Option(min=0, max=100_000, help="So many adapters come.")] = 0,
     rate: Annotated[str, typer.Option(help="Requests/s of each that comes: 0.1, 400m.")] = "0",
     rank: Annotated[int | None, typer.Option(help="Their rank; the commonest there is by default.")] = None,
     copies: Annotated[int, typer.Option(min=1, help="Replicas that must hold each of them.")] = 1,

@@ -19,10 +19,18 @@ class DeferredApp:
 
     module: str
     help: str
+    extra: str = ""
+    """The extra of this distribution that the app needs."""
 
     def load(self) -> typer.Typer:
         """The app itself."""
-        app = importlib.import_module(self.module).app
+        try:
+            app = importlib.import_module(self.module).app
+        except ModuleNotFoundError as error:
+            if not self.extra:
+                raise
+            message = f"{error.name} is not installed: pip install 'adaptwin[{self.extra}]'"
+            raise AdaptwinError(message) from error
         if not isinstance(app, typer.Typer):
             raise TypeError(f"{self.module}.app is not a typer app")
         return app

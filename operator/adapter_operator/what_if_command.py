@@ -13,6 +13,7 @@ from adapter_operator.planning.errors import PlanningError
 from adapter_operator.planning.what_if import Answer, Change, changed, settled, what_if
 from adapter_operator.rendering import what_if as rendering
 from adapter_predictor.predictor import Predictor
+from adapter_twin.memory import ALLOWED_LORA_RANKS
 
 FITS, DOES_NOT_FIT, NEEDS_MORE = 0, 1, 3
 """Exit codes; 2 is bad input."""
@@ -50,8 +51,11 @@ def options_from(
     """The options as the command line gives them.
 
     Raises:
-        PlanningError: a rate that is no quantity, or adapters that come without one.
+        PlanningError: a rate that is no quantity, a rank that no server takes, or adapters without a rate.
     """
+    if rank is not None and rank not in ALLOWED_LORA_RANKS:
+        allowed = ", ".join(map(str, ALLOWED_LORA_RANKS))
+        raise PlanningError(f"--rank: {rank} is not one of {allowed}")
     if not re.search(QUANTITY_PATTERN, rate):
         raise PlanningError(f'--rate: {rate} is not a rate such as "0.1" or "400m" (requests/s)')
     requests_per_s = parse_quantity(rate)

@@ -3,6 +3,7 @@
 Measured runs, runs of the twin and predictions are all answered by the same walk over a grid of cells.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -45,7 +46,9 @@ class Mix:
     max_lora_rank: int
 
     def __post_init__(self) -> None:
-        if not self.rates or sum(self.rates) <= 0.0:
+        if not all(math.isfinite(rate) and rate >= 0.0 for rate in self.rates):
+            raise PredictionError("rates: every rate is a finite number of requests/s >= 0")
+        if not any(self.rates):
             raise PredictionError("rates: at least one is above 0 requests/s")
 
     def load(self, adapters: int, max_loras: int) -> ReplicaLoad:

@@ -56,5 +56,11 @@ def require_rank(rank: int) -> None:
 
 def token_means(profile: Profile, prompt: float | None, output: float | None) -> tuple[float, float]:
     """Mean prompt and output tokens: the profile's where they are not given."""
-    lengths = profile.workload_defaults
-    return prompt or lengths.prompt.mean, output or lengths.output.mean
+    shape = profile.workload_defaults
+    given = (("prompt_tokens", prompt, shape.prompt), ("output_tokens", output, shape.output))
+    for name, mean, lengths in given:
+        if mean is not None and not lengths.minimum <= mean <= lengths.maximum:
+            raise PredictionError(
+                f"{name}: a mean of {mean:g} is not between {lengths.minimum} and {lengths.maximum} tokens"
+            )
+    return shape.prompt.mean if prompt is None else prompt, shape.output.mean if output is None else output

@@ -32,6 +32,9 @@ _STEADY_STATE = ("utilisation", "kv_demand", "active_adapters", "slot_pressure")
 GENERAL_WIDENING = 2.0
 """How much further off the bounds of general trees lie than those of a profile's own."""
 
+_AS_PRINTED = 0.005
+"""Part by which a value may lie outside of what was trained and look the same in three digits."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -180,7 +183,7 @@ class TreePredictor(Predictor):
             f"{feature.description}: {quantity(feature, value)} is outside of what was trained "
             f"({quantity(feature, trained.lower)} to {quantity(feature, trained.upper)})"
             for feature, trained, value in ranges
-            if not trained.lower <= value <= trained.upper
+            if not (1.0 - _AS_PRINTED) * trained.lower <= value <= (1.0 + _AS_PRINTED) * trained.upper
         )
 
 

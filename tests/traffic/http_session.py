@@ -1,6 +1,7 @@
 """A recorded session with vLLM's HTTP server, and how it is played to another server."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ async def ask(port: int, recorded: Recorded, adapters: Path) -> Answer:
         return await _read_answer(reader, recorded.request["method"])
     finally:
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def _read_answer(reader: asyncio.StreamReader, method: str) -> Answer:

@@ -167,8 +167,9 @@ class LiveReplica:
         """When each request's last token reached its client; NaN before."""
         return self._column("finish_s")
 
-    def _column(self, name: str) -> Any:
-        return self._engine.requests[name]
+    def _column(self, name: str) -> NDArray[Any]:
+        column: NDArray[Any] = self._engine.requests[name]
+        return column
 
     def add_adapter(self, adapter: Adapter, *, at_s: float | None = None) -> int:
         """Load an adapter; returns its number.

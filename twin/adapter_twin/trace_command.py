@@ -75,11 +75,12 @@ def trace(
         write_trace(target, simulated.adapters, simulated.requests, on_rows)
     console = Console(stderr=True)
     for note in simulated.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}", highlight=False, markup=False)
     rate = simulated.requests.count / simulated.duration_s
     console.print(
         f"wrote {file}: {simulated.requests.count:,} requests of {len(simulated.adapters):,} adapters in "
         f"{simulated.duration_s:,.0f} s ({rate:.2f}/s)",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )

@@ -135,6 +135,11 @@ def transition(
     for path, option in ((json_file, "json"), (report, "report")):
         if path is not None:
             require_writable(path, option)
+    objectives = Objectives(
+        served,
+        ttft_s=float("inf") if ttft_s is None else ttft_s,
+        itl_s=float("inf") if itl_s is None else itl_s,
+    )
     loaded = load_profile(profile)
     plans = [read_fleet(path) for path in (before, after) if path is not None]
     times = {
@@ -152,7 +157,6 @@ def transition(
         mechanics=Mechanics.for_profile(loaded, **given),
         seed=seed,
     )
-    objectives = Objectives(served, ttft_s or float("inf"), itl_s or float("inf"))
     comparison = _simulate(simulated, patience_s, threads or _processors())
     _show(simulated, comparison, objectives, rows)
     _write(simulated, comparison, objectives, json_file, report)

@@ -37,3 +37,8 @@ class AdapterError(AdaptwinError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(" ".join(message.split())[:LONGEST_MESSAGE])
         self.reason = reason
+
+
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What to do where a source's library is missing."""
+    return f"{error.name} is not installed: pip install 'adaptwin[agent]'"

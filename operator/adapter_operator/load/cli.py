@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from adapter_operator.load.errors import LoadError
-from adapter_operator.load.payload import HIGHEST_TOKEN, LOWEST_TOKEN, Endpoint
+from adapter_operator.load.target import HIGHEST_TOKEN, LOWEST_TOKEN, Endpoint, Target
 from adapter_twin import workload_options as options
 
 OUTPUTS: Final = ("table", "json")
@@ -94,9 +94,14 @@ def run(
         ),
     ] = 1.0,
     max_inflight: Annotated[
-        int,
-        typer.Option(rich_help_panel=SENDING, min=1, help="Requests under way at once; further ones wait."),
-    ] = 4096,
+        int | None,
+        typer.Option(
+            rich_help_panel=SENDING,
+            min=1,
+            help="Requests under way at once; further ones wait, and it is reported.",
+            show_default="4096",
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -185,9 +190,9 @@ def run(
     from adapter_operator.load import command  # noqa: PLC0415 - keeps --help quick
     from adapter_operator.load.payload import PayloadRules  # noqa: PLC0415
     from adapter_operator.load.sending import SendingRules  # noqa: PLC0415
-    from adapter_operator.load.target import Target  # noqa: PLC0415
 
-    _check(output, file, trace, speed_up, timeout)
+    _check(output, speed_up, timeout)
+    _check_source(file, trace, adapters)
     if compare_with_twin and profile is None:
         raise LoadError("--compare-with-twin: needs --profile, that of the server's model and GPU")
     if tolerance is not None and not compare_with_twin:
@@ -234,16 +239,20 @@ def run(
     )
 
 
-def _check(
-    output: str, file: Path | None, trace: Path | None, speed_up: float, timeout: float | None
-) -> None:
+def _check(output: str, speed_up: float, timeout: float | None) -> None:
     if output not in OUTPUTS:
         raise LoadError(f"--output: {output} is not one of {', '.join(OUTPUTS)}")
-    if file is not None and trace is not None:
-        raise LoadError("--file: does not go with --trace")
     for option, value in (("--speed-up", speed_up), ("--timeout", timeout)):
         if value is not None and not 0 < value < float("inf"):
             raise LoadError(f"{option}: {value:g} is not allowed, it must be positive")
+
+
+def _check_source(file: Path | None, trace: Path | None, adapters: int | None) -> None:
+    if file is None and trace is None and adapters is None:
+        raise LoadError("--file: missing; give --file, --trace or --adapters, which say what to send")
+    for option, value in (("--trace", trace), ("--adapters", adapters)):
+        if file is not None and value is not None:
+            raise LoadError(f"{option}: does not go with --file")
 
 
 def _token_range(text: str) -> tuple[int, int]:

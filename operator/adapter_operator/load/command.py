@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import signal
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -21,7 +22,7 @@ from adapter_operator.load.payload import PayloadRules, Payloads
 from adapter_operator.load.preflight import served_models
 from adapter_operator.load.progress import showing
 from adapter_operator.load.rendering import client_warnings, render, write_requests
-from adapter_operator.load.sending import Run, Sender, SendingRules
+from adapter_operator.load.sending import DEFAULT_MAX_INFLIGHT, Run, Sender, SendingRules
 from adapter_operator.load.traffic import Traffic, read_traffic
 from adapter_twin.memory import ALLOWED_LORA_RANKS
 from adapter_twin.outputs import require_writable, write_text, written_whole
@@ -82,7 +83,7 @@ def run(options: LoadOptions) -> int:
     traffic = read_traffic(options.workload, profile)
     _require_base_model(traffic, options.payload)
     payloads = Payloads(traffic, options.payload, options.workload.seed)
-    _allow_connections(options.sending.max_inflight)
+    options = replace(options, sending=_allowed(options.sending))
     config = _replica(options.prediction, traffic) if options.prediction else None
     for note in traffic.notes:
         typer.echo(f"note: {note}", err=True)
@@ -104,18 +105,19 @@ def _require_base_model(traffic: Traffic, rules: PayloadRules) -> None:
         )
 
 
-def _allow_connections(max_inflight: int) -> None:
-    """A file for each connection."""
+def _allowed(rules: SendingRules) -> SendingRules:
+    """As many connections as this process may have, each of which is an open file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = max_inflight + _SPARE_FILES
-    if soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard - _SPARE_FILES
+    wanted = rules.max_inflight or min(DEFAULT_MAX_INFLIGHT, most)
+    if wanted > most:
         raise LoadError(
-            f"--max-inflight: {max_inflight} is not allowed, this machine lets a process open {hard} files; "
-            f"at most {hard - _SPARE_FILES}"
+            f"--max-inflight: {wanted} is not allowed, this machine lets a process open {hard} files; "
+            f"at most {most}"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if soft < wanted + _SPARE_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted + _SPARE_FILES, hard))
+    return replace(rules, max_inflight=wanted)
 
 
 def _replica(prediction: Prediction, traffic: Traffic) -> ReplicaConfig:
@@ -132,6 +134,8 @@ def _replica(prediction: Prediction, traffic: Traffic) -> ReplicaConfig:
 async def _send(options: LoadOptions, traffic: Traffic, payloads: Payloads) -> Run:
     _warn_of_missing(await served_models(options.target), traffic, options.payload)
     sender = Sender(options.target, traffic, payloads, options.sending)
+    gc.collect()
+    gc.freeze()  # or collections would walk through every module while tokens wait
     with _stopping(sender):
         async with showing(sender, traffic, options.sending.speed_up):
             return await sender.send(options.drain_s)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from adapter_operator.load.target import HIGHEST_TOKEN, LOWEST_TOKEN, Endpoint
 from adapter_twin.workload.random_streams import stream
 
 if TYPE_CHECKING:
     from adapter_operator.load.traffic import Traffic
-
-LOWEST_TOKEN: Final = 1000
-HIGHEST_TOKEN: Final = 9999
-"""Ordinary tokens in the vocabularies of today's models: above special ones, below the end of small ones."""
 
 _POOL: Final = 1 << 14
 _WORDS: Final = (
@@ -55,18 +51,6 @@ _WORDS: Final = (
     "book",
 )
 """Of one token each in most vocabularies."""
-
-
-class Endpoint(StrEnum):
-    """Which of the server's endpoints."""
-
-    COMPLETIONS = "completions"
-    CHAT = "chat"
-
-    @property
-    def path(self) -> str:
-        """Below the server's URL."""
-        return "/v1/chat/completions" if self is Endpoint.CHAT else "/v1/completions"
 
 
 @dataclass(frozen=True)

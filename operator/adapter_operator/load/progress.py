@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def showing(sender: Sender, traffic: Traffic, speed_up: float) -> AsyncIte
 
 def _phase(traffic: Traffic, now_s: float) -> str:
     names = [phase.name for phase in traffic.phases if phase.start_s <= now_s]
-    return names[-1] if names and names[-1] else "sending"
+    return escape(names[-1]) if names and names[-1] else "sending"
 
 
 def _state(sender: Sender) -> str:

@@ -7,6 +7,7 @@ import math
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from adapter_twin.rendering.figures import percent, seconds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from adapter_operator.load.traffic import Traffic
 
 SHOWN_ADAPTERS = 20
+SHOWN_CHARACTERS = 80
 CSV_COLUMNS = (
     "adapter",
     "arrival_time",
@@ -149,7 +151,7 @@ def _phases(phases: Sequence[Figures]) -> Table:
     )
     for phase in phases:
         table.add_row(
-            phase.name,
+            escape(phase.name),
             f"{phase.start_s:,.0f} s",
             f"{phase.offered_requests:,}",
             f"{phase.completed_requests:,}",
@@ -165,7 +167,8 @@ def _phases(phases: Sequence[Figures]) -> Table:
 def _failures(measured: Measured) -> Table:
     table = Table("requests that failed", "reason", "what the server said", box=None)
     for reason, count in measured.failures.items():
-        table.add_row(f"{count:,}", reason, measured.messages.get(reason, "")[:80])
+        message = measured.messages.get(reason, "")[:SHOWN_CHARACTERS]
+        table.add_row(f"{count:,}", escape(reason), escape(message))
     return table
 
 
@@ -181,7 +184,7 @@ def _adapters(measured: Measured) -> Table:
     table = Table(*columns, box=None, title=title, title_justify="left")
     for i in order.tolist():
         table.add_row(
-            own.names[i],
+            escape(own.names[i]),
             f"{own.offered_requests[i]:,}",
             f"{own.completed_requests[i]:,}",
             f"{measured.failed_by_adapter[i]:,}",

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from adapter_operator.load.connections import Connection
-    from adapter_operator.load.payload import Endpoint, Payloads
-    from adapter_operator.load.target import Target
+    from adapter_operator.load.payload import Payloads
+    from adapter_operator.load.target import Endpoint, Target
     from adapter_operator.load.traffic import Traffic
+
+DEFAULT_MAX_INFLIGHT: Final = 4096
+
+GRACE_S: Final = 1.0
+"""For requests due right before the end that a busy machine sends late."""
 
 EARLY_S: Final = 0.0005
 """Timers of asyncio wait for whole milliseconds, rounded up: half of one early is right on average."""
@@ -38,7 +43,8 @@ class SendingRules:
     endpoint: Endpoint
     speed_up: float = 1.0
     """Seconds of the served system per real second."""
-    max_inflight: int = 4096
+    max_inflight: int | None = None
+    """Requests under way at once; None: `DEFAULT_MAX_INFLIGHT`."""
     timeout_s: float | None = None
     """Give a request up after so many seconds of the served system."""
 
@@ -104,6 +110,7 @@ class Sender:
         self._traffic = traffic
         self._payloads = payloads
         self._rules = rules
+        self._max_inflight = rules.max_inflight or DEFAULT_MAX_INFLIGHT
         self._head = target.head(rules.endpoint)
         self._pool = ConnectionPool(target, self.now_s)
         self._streams: set[_Stream] = set()
@@ -129,7 +136,7 @@ class Sender:
         """
         self._origin = self._loop.time()
         cpu_s = time.process_time()
-        await self._until_stopped(self._send_all())
+        await self._until_stopped(self._send_until_end())
         self.run.real_s = self.now_s()
         self.run.cpu_s = time.process_time() - cpu_s
         await self._until_stopped(self._drained(drain_s))
@@ -146,6 +153,14 @@ class Sender:
         if not working.cancelled() and (error := working.exception()) is not None:
             raise error
 
+    async def _send_until_end(self) -> None:
+        """What is late goes out shortly after the traffic's time at the latest, whatever keeps it back."""
+        end_s = self._traffic.duration_s / self._rules.speed_up
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._origin + end_s + GRACE_S):
+                await self._send_all()
+        await asyncio.sleep(max(0.0, end_s - self.now_s()))
+
     async def _send_all(self) -> None:
         speed_up = self._rules.speed_up
         for request, arrival_s in enumerate(self._traffic.requests.arrival_s.tolist()):
@@ -155,13 +170,12 @@ class Sender:
             elif request % 64 == 0:
                 await asyncio.sleep(0)  # when late, answers are read all the same
             await self._admit(request, due_s)
-        await asyncio.sleep(max(0.0, self._traffic.duration_s / speed_up - self.now_s()))
 
     async def _admit(self, request: int, due_s: float) -> None:
         run = self.run
-        if run.in_flight >= self._rules.max_inflight:
+        if run.in_flight >= self._max_inflight:
             run.held_back += 1
-            while run.in_flight >= self._rules.max_inflight:
+            while run.in_flight >= self._max_inflight:
                 self._room.clear()
                 await self._room.wait()
         record = Record(request, due_s)

@@ -1,18 +1,32 @@
-"""The server: its address, and how it is asked."""
+"""The server: its address and endpoints, and the heads of what it is asked."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from enum import StrEnum
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from adapter_operator.load.errors import LoadError
 
-if TYPE_CHECKING:
-    from adapter_operator.load.payload import Endpoint
+LOWEST_TOKEN: Final = 1000
+HIGHEST_TOKEN: Final = 9999
+"""Ordinary tokens in the vocabularies of today's models: above special ones, below the end of small ones."""
 
 _PORTS: Final = {"http": 80, "https": 443}
+
+
+class Endpoint(StrEnum):
+    """Which of the server's endpoints."""
+
+    COMPLETIONS = "completions"
+    CHAT = "chat"
+
+    @property
+    def path(self) -> str:
+        """Below the server's URL."""
+        return "/v1/chat/completions" if self is Endpoint.CHAT else "/v1/completions"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -96,8 +96,7 @@ def read_traffic(options: WorkloadOptions, profile: AnyProfile | None = None) ->
     if options.workload is not None:
         content = _content(options.workload)
         if isinstance(content, dict) and PHASES in content:
-            if options.duration is not None:
-                raise WorkloadError("duration: does not go with a file with phases, which have their own")
+            _require_alone(options)
             return _phased(_document(options.workload, content), profile, options.seed)
     drawn = options.simulated(profile)
     whole = (Phase("", 0.0, drawn.duration_s),)
@@ -109,6 +108,13 @@ def phase_seed(seed: int, phase: int) -> int:
     if phase == 0:
         return seed
     return int.from_bytes(blake2b(f"{seed}/phase/{phase}".encode(), digest_size=8).digest(), "little")
+
+
+def _require_alone(options: WorkloadOptions) -> None:
+    for field in fields(options):
+        if field.name not in {"workload", "seed"} and getattr(options, field.name) is not None:
+            name = field.name.replace("_", "-")
+            raise WorkloadError(f"{name}: does not go with a file with phases, which have their own")
 
 
 def _content(path: Path) -> Any:

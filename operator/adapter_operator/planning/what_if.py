@@ -162,7 +162,7 @@ def _added(request: PlanningRequest, change: Change) -> Sequence[AdapterDemand]:
     """The adapters that come, under names that are free."""
     taken = {adapter.name for adapter in request.adapters}
     ranks = [adapter.rank for adapter in request.adapters]
-    rank = change.rank or max(sorted(set(ranks)), key=ranks.count)
+    rank = max(sorted(set(ranks)), key=ranks.count) if change.rank is None else change.rank
     names = (f"added-{number:04d}" for number in range(1, change.add + len(taken) + 1))
     free = [name for name in names if name not in taken][: change.add]
     return [AdapterDemand(name, change.rate, rank, change.copies) for name in free]

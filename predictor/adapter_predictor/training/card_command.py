@@ -48,6 +48,7 @@ def model_card(
     predictor = predictor_of(load_profile(profile), artifact)
     if not isinstance(predictor, TreePredictor):
         raise PredictionError(f"card: {predictor.profile.name} has no trees of its own")
+    out.mkdir(parents=True, exist_ok=True)
     unseen = None if held_out is None else read_dataset(held_out)
     evidence = Evidence(
         trained=None if trained is None else read_dataset(trained),
@@ -55,7 +56,6 @@ def model_card(
         measured=None if measured is None else _measured(measured, predictor),
         mixes=_mixes(predictor, mixes, Workers(jobs)) if mixes else None,
     )
-    out.mkdir(parents=True, exist_ok=True)
     pictures = {"The small tree of the served fraction": _draw_tree(predictor, out)}
     if unseen is not None:
         pictures["Residuals on runs that no tree has seen"] = _draw_residuals(predictor, unseen, out)

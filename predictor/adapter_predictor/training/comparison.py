@@ -1,6 +1,7 @@
 """Predicted optima against measured ones, and against the twin's own."""
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from adapter_predictor.optima import Outcome, optimum, outcomes, points_by_slots
 from adapter_predictor.predictor import Predictor
 from adapter_twin.errors import MeasurementError
 from adapter_twin.measurements.arrivals import cycled
-from adapter_twin.measurements.measures import STARVATION_THRESHOLD, smape
+from adapter_twin.measurements.measures import smape
 from adapter_twin.measurements.tables import Run, pooled_tokens_per_request, read_runs
+from adapter_twin.slo import STARVATION_THRESHOLD
 
 _WORST: Final = 100.0
 _SET: Final = "placement"
@@ -29,6 +31,7 @@ class Grid:
         combination: Name of the combination.
         runs: One for each cell (adapters, slots).
         tokens_per_request: Of the model, over all its finished requests: what an ideal run completes.
+            Infinite where none finished, so that every run starves.
     """
 
     model: str
@@ -89,7 +92,7 @@ def read_grids(path: Path) -> list[Grid]:
             groups.setdefault((run.model, name), []).append(run)
     if not groups:
         raise MeasurementError(f"{path.name}: no row with set={_SET}")
-    tokens = {model: _tokens_per_request(path, runs, model) for model in {model for model, _ in groups}}
+    tokens = {model: _tokens_per_request(runs, model) for model in {model for model, _ in groups}}
     return [Grid(model, name, tuple(groups[model, name]), tokens[model]) for model, name in sorted(groups)]
 
 
@@ -133,11 +136,10 @@ def load_of(row: Run, predictor: Predictor) -> ReplicaLoad:
     return ReplicaLoad(rates, lengths.prompt.mean, lengths.output.mean, row.max_loras, row.max_lora_rank)
 
 
-def _tokens_per_request(path: Path, runs: Sequence[Run], model: str) -> float:
+def _tokens_per_request(runs: Sequence[Run], model: str) -> float:
     of_model = [run for run in runs if run.model == model]
-    if not any(run.status == "ok" and run.completed for run in of_model):
-        raise MeasurementError(f"{path.name}: no run of {model} finished a request")
-    return pooled_tokens_per_request(of_model)
+    finished = any(run.status == "ok" and run.completed for run in of_model)
+    return pooled_tokens_per_request(of_model) if finished else math.inf
 
 
 def _measured(row: Run, tokens_per_request: float) -> Outcome:

@@ -4,15 +4,14 @@
 are appended as they end; a dataset that is complete is in the order of the runs, whoever made them.
 """
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Final, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter_predictor.artifact import prediction_hash
 from adapter_predictor.errors import DatasetError
@@ -73,10 +72,10 @@ class Manifest(BaseModel):
 class Sample(BaseModel):
     """One run: the load, and what the twin made of it (latencies None where no request finished)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     index: int
-    rates: list[float]
+    rates: Annotated[list[float], Field(min_length=1)]
     prompt_tokens_mean: float
     output_tokens_mean: float
     max_loras: int
@@ -230,7 +229,7 @@ def _cut_torn_line(path: Path) -> None:
 
 def _read_manifest(folder: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
     except OSError as error:
         raise DatasetError(f"dataset: {folder} has no {_MANIFEST}") from error
     except ValidationError as error:
@@ -241,16 +240,15 @@ def _read_samples(folder: Path) -> Iterator[Sample]:
     path = folder / _SAMPLES
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             yield _sample(line, f"{path} line {number}")
 
 
-def _sample(line: str, where: str) -> Sample:
+def _sample(line: bytes, where: str) -> Sample:
     try:
-        document: Any = json.loads(line)
-        return Sample.model_validate(document)
-    except (json.JSONDecodeError, ValidationError) as error:
+        return Sample.model_validate_json(line)
+    except ValidationError as error:
         raise DatasetError(f"dataset: {where} is not a run") from error
 
 

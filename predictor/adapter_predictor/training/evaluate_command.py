@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from adapter_predictor.artifact import prediction_hash
 from adapter_predictor.errors import DatasetError, PredictionError
 from adapter_predictor.options import ArtifactOption, predictor_of
-from adapter_predictor.predictor import Predictor
+from adapter_predictor.predictor import Predictor, TreePredictor
 from adapter_predictor.training.backends import Workers
 from adapter_predictor.training.comparison import read_grids
 from adapter_predictor.training.dataset import read_dataset
@@ -73,9 +74,19 @@ def _against_runs(folder: Path, predictors: dict[str, Predictor]) -> dict[str, A
     chosen = next((one for one in predictors.values() if one.profile.name == name), None)
     if chosen is None:
         raise DatasetError(f"dataset: it is of {name}, which is not evaluated here")
+    if compared.manifest.profile_hash != prediction_hash(chosen.profile):
+        raise DatasetError(f"dataset: {folder} was made with another version of {name}; make it anew")
+    if isinstance(chosen, TreePredictor) and compared.manifest.seed in _seeds(chosen):
+        _errors.print(f"warning: {folder} has the seed that the trees were trained on: no fair test")
     twin = against_twin(compared, chosen)
     _console.print(twin_table(twin, chosen))
     return asdict(twin)
+
+
+def _seeds(predictor: TreePredictor) -> set[int]:
+    """The seeds of the profile's runs that its trees were trained on."""
+    used = predictor.artifact.datasets
+    return {dataset.seed for dataset in used if dataset.profile == predictor.profile.name}
 
 
 def _against_mixes(

@@ -39,6 +39,12 @@ SCALES: Final[dict[TargetName, str]] = {
 }
 """The feature that a target's tree multiplies."""
 
+IDLE_TIGHTNESS: Final = 0.8
+"""Up to this use of the scarcest resource a replica serves everything: the twin agrees within 2 %.
+
+Without a leaf of their own, idle replicas share leaves with crowded ones, and inherit their bounds.
+"""
+
 _FAR_BELOW_WEIGHT: Final = 0.3
 """How much loads that starve badly count for the tree that people read: they ask where starvation begins."""
 
@@ -136,6 +142,7 @@ def _problem(name: TargetName, runs: _Runs) -> Problem:
         monotone=is_fraction,
         logarithmic=name in LATENCIES,
         most=1.0 if is_fraction else np.inf,
+        idle_below=IDLE_TIGHTNESS if is_fraction else None,
         from_above=name in LATENCIES,
         simple_scaled=not is_fraction,
         simple_weight=np.where(served[known] < EDGE[0], _FAR_BELOW_WEIGHT, 1.0) if is_fraction else None,

@@ -4,6 +4,7 @@ The shards lie on one volume that all pods mount. A pod that is evicted, preempt
 the new one goes on where the old one stopped.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,8 @@ _RETRIES_PER_SHARD: Final = 6
 _BYTES_PER_SAMPLE: Final = 4_000
 _LEAST_STORAGE_MIB: Final = 1024
 _MOST_SHARDS: Final = 10_000
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
+"""A DNS label that leaves room for what pods' names and the merging Job's append."""
 
 Manifest = dict[str, Any]
 
@@ -52,6 +55,12 @@ class DatasetJob:
     storage_class: str | None = None
 
     def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None:
+            raise DatasetError(
+                f"name: {self.name!r} is not 1 to 52 lower-case letters, digits and inner hyphens"
+            )
+        if not self.image.strip():
+            raise DatasetError("image: it is empty; name one that your cluster finds")
         if not 1 <= self.shards <= min(self.samples, _MOST_SHARDS):
             raise DatasetError(
                 f"shards: {self.shards} is not between 1 and {min(self.samples, _MOST_SHARDS)}"

@@ -28,6 +28,8 @@ Progress = Callable[[], None]
 """Called after each piece of work."""
 
 LEAF_SAMPLES: Final = 20
+IDLE_LABEL: Final = 1.0
+"""Where nothing is scarce the steady state is right."""
 FOLDS: Final = 5
 DEPTHS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
 BOUND_PERCENT: Final = 90.0
@@ -59,6 +61,8 @@ class Problem:
         logarithmic: Whether leaves average logarithms, for targets that range over orders of magnitude.
         medians: Whether leaves take medians, for targets that are often exactly right already.
         most: What no prediction exceeds.
+        idle_below: The tightness up to which nothing is scarce: such rows have a leaf of their own, at the top of
+            the tree, whose label is 1, the steady state's own answer. None for no such leaf.
         from_above: Whether the pessimistic bound lies above.
         simple_scaled: Whether the tree for people corrects the steady state too, or stands on its own.
         simple_weight: How much rows count where that tree is grown, shape (n); all alike where None.
@@ -74,6 +78,7 @@ class Problem:
     logarithmic: bool = False
     medians: bool = False
     most: float = np.inf
+    idle_below: float | None = None
     from_above: bool = False
     simple_scaled: bool = True
     simple_weight: FloatArray | None = None
@@ -103,6 +108,18 @@ class Problem:
         answers = [self.scale is None and feature.name.startswith("steady") for feature in self.features]
         return np.where(np.logical_or(mixed, answers), 0.0, self.x)
 
+    @property
+    def idle(self) -> Rows:
+        """The rows in which nothing is scarce, shape (n)."""
+        if self.idle_below is None:
+            return np.zeros(len(self.x), dtype=np.bool_)
+        tightness = self.x[:, self._tightness].astype(np.float32)
+        return tightness.astype(np.float64) <= self.idle_below
+
+    @property
+    def _tightness(self) -> int:
+        return [feature.name for feature in self.features].index("tightness")
+
     def part(self, rows: NDArray[np.intp]) -> "Problem":
         """The same with some of the rows."""
         return replace(self, x=self.x[rows], target=self.target[rows], edge=self.edge[rows])
@@ -126,8 +143,17 @@ class Problem:
         )
 
     def fitted(self, weight: FloatArray | None = None, **size: int) -> DecisionTreeRegressor:
-        """A tree of a size, fitted to all rows."""
-        return self.model(**size).fit(self.visible, self.label, sample_weight=weight)
+        """A tree of a size, fitted to all rows in which something is scarce."""
+        rows = ~self.idle
+        kept = None if weight is None else weight[rows]
+        return self.model(**size).fit(self.visible[rows], self.label[rows], sample_weight=kept)
+
+    def grown(self, fitted: DecisionTreeRegressor) -> Tree:
+        """The whole tree: the fitted one, below the leaf of the rows in which nothing is scarce."""
+        tree, idle = from_sklearn(fitted), int(self.idle.sum())
+        if self.idle_below is None:
+            return tree
+        return _below(tree, self._tightness, self.idle_below, IDLE_LABEL, idle).check(len(self.features))
 
     def out_of_fold(self, weight: FloatArray | None = None, **size: int) -> FloatArray:
         """Each row's label as predicted by a tree that has not seen it, shape (n)."""
@@ -135,6 +161,7 @@ class Problem:
         for seen, unseen in KFold(FOLDS, shuffle=True, random_state=0).split(visible):
             weighed = None if weight is None else weight[seen]
             predicted[unseen] = self.part(seen).fitted(weighed, **size).predict(visible[unseen])
+        predicted[self.idle] = IDLE_LABEL
         return predicted
 
     def error(self, said: FloatArray, rows: Rows | None = None) -> float:
@@ -158,7 +185,7 @@ def solve(problem: Problem, progress: Progress) -> TargetModel:
     depth = next(s.depth for s in table if s.mean_absolute_error <= _GOOD_ENOUGH * least)
     held_out = problem.out_of_fold(max_depth=depth)
     model = problem.fitted(max_depth=depth)
-    bounded = _Residuals.of(from_sklearn(model), problem, held_out).bounded(BOUND_PERCENT)
+    bounded = _Residuals.of(problem.grown(model), problem, held_out).bounded(BOUND_PERCENT)
     said = problem.prediction(held_out)
     simple, simple_said = _simple(problem)
     progress()
@@ -200,6 +227,29 @@ def from_sklearn(fitted: DecisionTreeRegressor) -> Tree:
     ).check(nodes.n_features)
 
 
+def _below(tree: Tree, feature: int, threshold: float, label: float, samples: int) -> Tree:
+    """A tree under a new root: up to the threshold a single leaf, beyond it the tree as it was."""
+    leaf = {"feature": LEAF, "threshold": 0.0, "left": -1, "right": -1, "value": label, "samples": samples}
+    root = leaf | {
+        "feature": feature,
+        "threshold": threshold,
+        "left": 1,
+        "right": 2,
+        "samples": samples + int(tree.samples[0]),
+    }
+    root |= {"low": label, "high": label}
+    leaf |= {"low": label, "high": label}
+    moved = {name: getattr(tree, name) for name in root}
+    for child in ("left", "right"):
+        moved[child] = np.where(moved[child] >= 0, moved[child] + 2, moved[child])
+    return Tree(
+        **{
+            name: np.concatenate([[root[name], leaf[name]], below]).astype(below.dtype)
+            for name, below in moved.items()
+        }
+    )
+
+
 def _depth_score(problem: Problem, depth: int) -> DepthScore:
     said = problem.prediction(problem.out_of_fold(max_depth=depth))
     leaves = int(problem.fitted(max_depth=depth).get_n_leaves())
@@ -208,7 +258,9 @@ def _depth_score(problem: Problem, depth: int) -> DepthScore:
 
 def _simple(problem: Problem) -> tuple[SimpleTree, FloatArray]:
     """The tree for people, and what it says of rows that it has not seen."""
-    asked = problem if problem.simple_scaled else replace(problem, scale=None, bounded=False, medians=False)
+    asked = replace(problem, idle_below=None)
+    if not problem.simple_scaled:
+        asked = replace(asked, scale=None, bounded=False, medians=False)
     weight = problem.simple_weight
     tree = _of_values(from_sklearn(asked.fitted(weight, max_leaf_nodes=SIMPLE_LEAVES)), asked)
     said = asked.prediction(asked.out_of_fold(weight, max_leaf_nodes=SIMPLE_LEAVES))
@@ -246,7 +298,7 @@ def _coverage(problem: Problem, depth: int) -> list[Coverage]:
     good = np.empty((len(COVERAGES_PERCENT), len(problem.x)), dtype=np.bool_)
     for seen, unseen in KFold(FOLDS, shuffle=True, random_state=1).split(problem.x):
         part, label = problem.part(seen), problem.label[unseen]
-        tree = from_sklearn(part.fitted(max_depth=depth))
+        tree = part.grown(part.fitted(max_depth=depth))
         residuals = _Residuals.of(tree, part, part.out_of_fold(max_depth=depth))
         leaves = tree.leaves(problem.x[unseen])
         for row, percent in enumerate(COVERAGES_PERCENT):

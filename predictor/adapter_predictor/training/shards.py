@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from adapter_predictor.errors import DatasetError
-from adapter_predictor.training.dataset import Dataset, read_dataset, write_dataset
+from adapter_predictor.training.dataset import Dataset, holds_runs, read_dataset, write_dataset
 
 INDEX_VARIABLE: Final = "JOB_COMPLETION_INDEX"
 """Where Kubernetes tells a pod of an Indexed Job which one it is."""
@@ -62,7 +62,7 @@ def merge(folders: Sequence[Path], out: Path, *, samples: int | None = None) -> 
         samples: Runs that it must have; where None, all up to the highest that is there.
 
     Raises:
-        DatasetError: a folder is no dataset or another one's shard, or runs are missing.
+        DatasetError: a folder is no dataset or another one's shard, runs are missing, or `out` holds others.
     """
     parts = [read_dataset(folder) for folder in folders]
     if not parts:
@@ -72,8 +72,22 @@ def merge(folders: Sequence[Path], out: Path, *, samples: int | None = None) -> 
     runs = {sample.index: sample for part in parts for sample in part.samples}
     _require_all(runs, samples if samples is not None else max(runs) + 1)
     whole = Dataset(parts[0].manifest, tuple(runs[index] for index in sorted(runs)))
+    _require_nothing_lost(out, whole)
     write_dataset(whole, out)
     return whole
+
+
+def _require_nothing_lost(out: Path, whole: Dataset) -> None:
+    """Refuse to write over runs that the whole does not have."""
+    if not holds_runs(out):
+        return
+    there = read_dataset(out)
+    there.manifest.require_same(whole.manifest, out)
+    others = {sample.index for sample in there.samples} - {sample.index for sample in whole.samples}
+    if others:
+        raise DatasetError(
+            f"merge: {out} holds {len(others):,} runs that the shards lack; name another folder"
+        )
 
 
 def _require_all(indices: Iterable[int], samples: int) -> None:

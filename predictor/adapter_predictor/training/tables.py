@@ -100,7 +100,7 @@ def optima_table(found: Mapping[str, Any], what: str) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-    errors = ("SMAPE adapters", "SMAPE tokens/s", "regret")
+    errors = ("SMAPE\nadapters", "SMAPE\ntokens/s", "regret")
     columns = ("combination", "adapters", "slots", "tokens/s", *errors)
     for column in columns:
         left = column == "combination"
@@ -122,4 +122,4 @@ def _pair(one: Mapping[str, Any], figure: str) -> str:
     predicted, measured = (
         "none" if one[side] is None else f"{one[side][figure]:,.0f}" for side in ("predicted", "measured")
     )
-    return f"{predicted} ({measured})"
+    return f"{predicted}\n({measured})"

@@ -127,6 +127,8 @@ def test_every_scheduled_token_is_accounted_for(case):
             done[request] = (computed[request], value)
     for request, (tokens, generated) in done.items():
         assert generated == case.output[request]
+        if tokens == 0 and case.policy.async_scheduling:
+            continue  # preempted while its last token was in flight
         assert tokens == case.prompt[request] + case.output[request] - 1
 
 

@@ -189,3 +189,42 @@ def test_no_jobs_at_all_are_refused(run, tmp_path):
     with pytest.raises(DatasetError, match="jobs: 0 is not allowed"):
         run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--jobs", 0)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("capacity", "-p", PROFILE, "--rates", "nan"), "rates: every rate is a finite number"),
+        (("capacity", "-p", PROFILE, "--rates", "0.4,-0.1"), "rates: every rate is a finite number"),
+        (
+            ("explain", "-p", PROFILE, "--adapters", 4, "--prompt-tokens", 0),
+            "prompt_tokens: a mean of 0 is not",
+        ),
+        (
+            ("explain", "-p", PROFILE, "--adapters", 4, "--output-tokens", "nan"),
+            "output_tokens: a mean of nan",
+        ),
+        (("job", "-p", PROFILE, "--name", "Bad Name"), "name: 'Bad Name' is not"),
+        (("job", "-p", PROFILE, "--name", "n" * 53), "is not 1 to 52"),
+        (("job", "-p", PROFILE, "--image", ""), "image: it is empty"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_printed(run, capsys, arguments, message):
+    with pytest.raises(AdaptwinError, match=message):
+        run(*arguments)
+    assert capsys.readouterr().out == ""
+
+
+def test_runs_that_the_trees_know_are_no_fair_test(run, artifact_file, artifact, tmp_path):
+    seed = artifact.datasets[0].seed
+    run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 2, "--horizon", 20, "--seed", seed)
+    done = run("evaluate", "-p", PROFILE, "-a", artifact_file, "--dataset", tmp_path / "d")
+    assert "no fair test" in done.stderr
+
+
+def test_runs_of_another_version_of_the_profile_are_refused(run, tmp_path):
+    run("dataset", "-p", PROFILE, "--out", tmp_path / "d", "--samples", 1, "--horizon", 20)
+    manifest = tmp_path / "d" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"profile_hash": "0"}))
+    with pytest.raises(DatasetError, match="another version of"):
+        run("evaluate", "-p", PROFILE, "--dataset", tmp_path / "d")

@@ -143,11 +143,20 @@ def test_a_combination_in_which_all_runs_starve_has_no_measured_optimum(table, p
 
 
 @pytest.mark.parametrize(
+    "change", [{"status": "oom"}, {"completed": 0, "input_tokens": 0, "output_tokens": 0}]
+)
+def test_a_model_of_which_no_run_finished_anything_has_no_measured_optimum(table, predictors, change):
+    path = table(lambda row: row | change)
+    scores = measured_scores(read_grids(path), predictors)
+    assert all(one["measured"] is None for one in scores["by_combination"].values())
+    assert set(scores["overall"].values()) == {100.0}
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda row: row if row["set"] == "validation" else None, "no row with set=placement"),
         (lambda row: {k: v for k, v in row.items() if k != "combination"}, "column combination missing"),
-        (lambda row: row | {"status": "oom"}, "finished a request"),
     ],
 )
 def test_tables_that_say_nothing_are_refused(table, change, message):

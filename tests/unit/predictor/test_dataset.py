@@ -90,6 +90,20 @@ def test_shards_of_two_datasets_are_not_merged(make, tmp_path):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
 
 
+def test_merging_writes_over_no_runs_that_the_shards_lack(make, written, tmp_path):
+    make("other", range(1), seed=4)
+    make("larger", range(2))
+    make("shard", range(1))
+    before = written("other"), written("larger")
+    with pytest.raises(DatasetError, match="was begun with seed 4, not 3"):
+        merge([tmp_path / "shard"], tmp_path / "other")
+    with pytest.raises(DatasetError, match="holds 1 runs that the shards lack"):
+        merge([tmp_path / "shard"], tmp_path / "larger")
+    assert (written("other"), written("larger")) == before
+    merge([tmp_path / "larger"], tmp_path / "shard")
+    assert written("shard") == written("larger")
+
+
 @pytest.mark.parametrize(
     ("text", "environment", "expected"),
     [
@@ -195,6 +209,13 @@ def test_folders_that_hold_no_dataset(make, tmp_path):
     (tmp_path / "samples.jsonl").write_text(json.dumps({"index": 0}) + "\n")
     with pytest.raises(DatasetError, match="line 1 is not a run"):
         read_dataset(tmp_path)
+    for junk in (b"\xff\xfe\n", b'{"index": 0, "rates": [NaN]}\n'):
+        (tmp_path / "samples.jsonl").write_bytes(junk)
+        with pytest.raises(DatasetError, match="line 1 is not a run"):
+            read_dataset(tmp_path)
+    (tmp_path / "manifest.json").write_bytes(b"\xff")
+    with pytest.raises(DatasetError, match="not a manifest"):
+        make(".", range(1))
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DatasetError, match="not a manifest"):
         make(".", range(1))

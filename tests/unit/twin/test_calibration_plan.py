@@ -211,6 +211,8 @@ def test_the_command_rehearses_calibrates_and_writes_the_profile(tmp_path):
     ("arguments", "message"),
     [
         ([], "output: missing"),
+        (["--rehearse", "results"], "rehearse: goes with --plan"),
+        (["--plan", "--results", "results"], "results: does not go with --plan"),
         (["--results", "nowhere", "-o", "out.json"], "there is no folder nowhere"),
         (["--plan", "--slots", "8,none"], "slots: '8,none' is not a list of whole numbers"),
         (["--plan", "-o", "no/such/folder/plan.sh"], "cannot be written"),

@@ -83,6 +83,8 @@ def test_a_workload_file_says_the_rates_where_plans_do_not(written):
     [
         ((), "to: give a plan to roll out, or a replica that fails"),
         (("--fail", "p-0"), "fail: 'p-0' is not REPLICA@AT"),
+        (("--fail", "p-0@1", "--ttft-s", "0"), "ttft_s: 0 is not allowed, it must be positive"),
+        (("--fail", "p-0@1", "--itl-s", "nan"), "itl_s: nan is not allowed, it must be positive"),
         (("--fail", "x-0@5"), "failure: there is no replica x-0; known are p-0"),
         (("--fail", "p-0@1", "--json", "/nowhere/out.json"), "json: /nowhere/out.json cannot be written"),
     ],
@@ -145,3 +147,11 @@ def test_groups_of_adapters_have_about_the_same_traffic():
     assert sorted(i for group in groups for i in group.adapters) == list(range(5))
     silent = [Adapter(name, 0.0, 8) for name in "ab"]
     assert [group.adapters for group in demand_groups(silent)] == [(0, 1)]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(written):
+    named = plan("p", 1, adapters=[{"name": "[/x]", "rate": 0.5, "rank": 8}])
+    named["assignment"] = {"p-0": {"[/x]": 1.0}}
+    done = call("--from", written("a.yaml", named), "--fail", "p-0@10")
+    assert done.exit_code == 0, done.output
+    assert "[/x]" in done.stdout

@@ -5,6 +5,7 @@ import pytest
 
 from adapter_twin.errors import EngineConfigError
 from adapter_twin.profile import load_profile
+from adapter_twin.profile.model import Scheduling
 from adapter_twin.replica import ReplicaConfig, simulate_replica
 from adapter_twin.report import Status
 from adapter_twin.slo import completable, served_fraction
@@ -193,6 +194,37 @@ def test_adapters_must_fit_the_slots(profile):
     requests = generate(Workload.for_profile(profile, adapters(3, 1.0), 60.0), 1)
     with pytest.raises(EngineConfigError, match="adapter 2 is not among the 1 adapters given"):
         simulate_replica(profile, ReplicaConfig(1, 8), requests, adapters(1, 1.0), duration_s=60.0)
+
+
+class TestVersionsOfTheScheduler:
+    def test_a_profile_says_0_8_5_unless_it_says_otherwise(self, profile):
+        assert profile.engine.scheduling == Scheduling() == Scheduling.of_version("0.8.5")
+
+    def test_newer_versions_schedule_ahead(self):
+        assert Scheduling.of_version("0.32.0").async_scheduling
+        assert not Scheduling.of_version("0.32.0").adapter_limit_counts_running
+        assert Scheduling.of_version("0.33.1").adapter_limit_counts_running
+
+    def test_scheduling_ahead_hides_the_hosts_part(self, profile):
+        def itl_s(**switches):
+            config = ReplicaConfig(16, 8, scheduling=Scheduling(scheduling_s=0.002, **switches))
+            return simulate(profile, adapters(16, 0.1), config).itl_s.mean
+
+        gained_s = itl_s() - itl_s(async_scheduling=True)
+        assert 0.002 <= gained_s <= 0.0025  # shorter steps also meet smaller batches
+
+    def test_a_profiles_rules_hold_unless_the_replica_has_its_own(self, profile):
+        served = adapters(16, 0.5)
+        few = Scheduling(max_num_active_seqs=4)
+        engine = profile.engine.model_copy(update={"scheduling": few})
+        of_profile = simulate(profile.model_copy(update={"engine": engine}), served, ReplicaConfig(16, 8))
+        of_replica = simulate(profile, served, ReplicaConfig(16, 8, scheduling=few))
+        assert of_profile.to_dict() == of_replica.to_dict()
+        assert of_profile.timeseries.running.max() <= 4
+
+    def test_a_watermark_keeps_blocks_free(self, profile):
+        config = ReplicaConfig(16, 8, scheduling=Scheduling(watermark=0.9))
+        assert simulate(profile, adapters(64, 1.0), config).kv_usage_max < 0.2
 
 
 class TestServedFraction:

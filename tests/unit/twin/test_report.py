@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from adapter_twin.profile import load_profile
+from adapter_twin.replica import ReplicaConfig, simulate_replica
 from adapter_twin.report import Histogram, LatencySummary, percentiles
+from adapter_twin.workload import Adapter, Requests
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17, 1000, 50_000])
@@ -19,6 +22,23 @@ def test_percentiles_of_equal_values(value):
 
 def test_summary_of_nothing_is_unknown():
     assert np.isnan(LatencySummary.of(np.zeros(0)).p99)
+
+
+@pytest.mark.parametrize("duration_s", [7.7, 15.4, 30.8])
+def test_time_series_end_with_a_duration_whose_bins_do_not_add_up_to_it(duration_s):
+    profile = load_profile("qwen-2.5-7b-instruct-h100-64gb")
+    count = int(20 * duration_s)
+    arrival_s = np.linspace(0.0, duration_s, count, endpoint=False)
+    asked = Requests(arrival_s, *np.full((2, count), 9), [0] * count)
+    report = simulate_replica(
+        profile, ReplicaConfig(8, 8), asked, [Adapter("a", 20.0, 8)], duration_s=duration_s
+    )
+    series = report.timeseries
+    bin_s = duration_s / series.time_s.size
+    decoded = (series.decoded_tokens_per_s * bin_s).sum()
+    assert 0.8 * 9 * count < decoded <= 9 * count
+    assert series.running.mean() > 0
+    assert series.running[-1] > 0
 
 
 def test_histogram_counts_every_value_where_it_lies():

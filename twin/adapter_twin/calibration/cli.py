@@ -73,6 +73,10 @@ def calibrate(
     if output is not None:
         require_writable(output, "output")
     start = load_any_profile(profile)
+    if rehearsal is not None and not plan:
+        raise AdaptwinError("rehearse: goes with --plan, whose runs it makes")
+    if results is not None and plan:
+        raise AdaptwinError("results: does not go with --plan, which fits nothing")
     settings = FitSettings(iterations=iterations, threads=threads)
     if isinstance(start, SloraProfile):
         if plan or results is not None or gpu is not None:
@@ -175,6 +179,9 @@ def _shown(what: str) -> Iterator[Progress]:
         rich_progress.BarColumn(),
         rich_progress.TimeElapsedColumn(),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with rich_progress.Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda now, part: bar.update(task, description=now, completed=part)

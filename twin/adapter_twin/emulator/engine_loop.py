@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Who takes a request's tokens."""
+    """Who takes a request's tokens; those who have none yet come first."""
+
+    tokens: int
+    """How many have come."""
 
     def deliver(self, tokens: int, *, last: bool) -> None:
         """So many tokens have come."""
@@ -50,10 +53,13 @@ class StepObserver(Protocol):
 class EngineLoop:
     """One engine and the requests in it, known by the engine's numbers."""
 
-    def __init__(self, replica: LiveReplica, clock: Clock, observer: StepObserver) -> None:
+    def __init__(
+        self, replica: LiveReplica, clock: Clock, observer: StepObserver, *, coalesce_below: int
+    ) -> None:
         self._replica = replica
         self._clock = clock
         self._observer = observer
+        self._coalesce_below = coalesce_below
         self._sinks: dict[int, Sink] = {}
         self._adapters: dict[int, int] = {}
         self._queued: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -123,10 +129,6 @@ class EngineLoop:
         index = self._replica.add_adapter(adapter, at_s=self._clock.now_s() if self._idle else None)
         return index, self._replica.loaded_at_s(index)
 
-    def forget(self, adapter: int) -> None:
-        """Serve no new requests of an adapter."""
-        self._replica.remove_adapter(adapter)
-
     def hang(self) -> None:
         """Make no more steps; the engine's time stands still."""
         self._going.clear()
@@ -172,22 +174,30 @@ class EngineLoop:
         self._timer = None
         while self._outbox and self._going.is_set() and self._clock.has_come(self._outbox[0].delivered_s):
             steps = [self._outbox.popleft()]
-            while self._outbox and self._outbox[0].delivered_s == steps[0].delivered_s:
+            while self._outbox and self._comes_with(self._outbox[0], steps[0]):
                 steps.append(self._outbox.popleft())
             self.behind_s = self._clock.late_s(steps[0].delivered_s)
             self._hand_out(steps)
         self._schedule_delivery()
         self._release()
 
+    def _comes_with(self, step: LiveStep, first: LiveStep) -> bool:
+        """Whether a step's tokens are in the same chunks as those of the step before it."""
+        return step.delivered_s == first.delivered_s and step.tokens.size < self._coalesce_below
+
     def _hand_out(self, steps: list[LiveStep]) -> None:
         finished = {request for step in steps for request in step.finished.tolist()}
         for step in steps:
             self._observer.delivered(step)
         sinks = self._sinks
-        for request, count in _token_counts(steps).items():
-            sink = sinks.get(request)
-            if sink is not None:
-                sink.deliver(count, last=request in finished)
+        receivers = [
+            (sinks[request], count, request in finished)
+            for request, count in _token_counts(steps).items()
+            if request in sinks
+        ]
+        receivers.sort(key=lambda receiver: receiver[0].tokens > 0)
+        for sink, count, last in receivers:
+            sink.deliver(count, last=last)
         self._over.extend((0, request) for request in finished if sinks.pop(request, None) is not None)
         self._delivered += len(steps)
 

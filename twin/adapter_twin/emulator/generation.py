@@ -132,7 +132,7 @@ class Generation:
 
     def fail(self, error: ApiError) -> None:
         """Answer with an error; a stream that has begun ends with it."""
-        self._open = 0
+        self._let_go("error")
         if self._stream:
             self._exchange.write(chunk(b"data: " + compact(error.body()) + b"\n\n") + DONE)
             self._exchange.end_stream()
@@ -200,9 +200,13 @@ class Generation:
 
     def _left(self) -> None:
         """The client has gone."""
+        self._let_go("abort")
+        self._on_end(self)
+
+    def _let_go(self, reason: str) -> None:
+        """Want nothing more of the engine."""
         for text in self.texts:
             if not text.finish_reason and text.request >= 0:
-                text.finish_reason = "abort"
+                text.finish_reason = reason
                 self._on_gone(text)
         self._open = 0
-        self._on_end(self)

@@ -96,7 +96,12 @@ class Emulator:
             self.settings.names[0], self.settings.max_loras, started.cache, self.settings.enable_lora
         )
         self.metrics.show = self._shown
-        self.engine = EngineLoop(started.replica, Clock(self.settings.speed_up), self.metrics)
+        self.engine = EngineLoop(
+            started.replica,
+            Clock(self.settings.speed_up),
+            self.metrics,
+            coalesce_below=self._profile.front_end.coalesce_below,
+        )
         self.api = GenerationApi(self.settings, started, self.engine, self.metrics)
         self._loading = LoadingApi(started.adapters, self.engine, self.faults)
         self._http_metrics = HttpMetrics()
@@ -246,6 +251,9 @@ class Emulator:
             exchange.respond(error.status, compact(error.body()), JSON)
         except UnreadableBodyError:
             exchange.respond(400, compact({"detail": "There was an error parsing the body"}), JSON)
+        except Exception:  # noqa: BLE001 - one request must not end the others
+            _LOG.exception("%s %s", request.method, request.path)
+            exchange.respond(500, b"Internal Server Error", "text/plain; charset=utf-8", headers=())
 
     def _count_request(self, exchange: Exchange, began: float) -> None:
         request = exchange.request

@@ -106,30 +106,12 @@ def empty_engine(
         stream: tell after every step whose clients got a token.
         applied: order in which each step touches adapters (flat, and offsets by step), for recorded steps.
     """
-    seats = policy.max_running
     buckets = 1 << int(longest_output + 1).bit_length()
     engine = Engine(
         config=_configuration(policy, front_end),
         state=records(STATE, 1),
-        requests=records(REQUEST, requests),
-        adapters=records(ADAPTER, adapters + 1),
-        batches=records(BATCH, 2),
         coefficients=coefficients,
-        waiting=empty_lists(requests, 1),
-        queues=empty_lists(requests, adapters + 1),
-        running=empty_lists(requests, 1),
-        buckets=empty_lists(requests, buckets),
-        upcoming=np.zeros(1 << requests.bit_length(), dtype=np.int32),
         block_demand=np.zeros(policy.block_size, dtype=np.int64),
-        heap=np.zeros(adapters + 1, dtype=np.int32),
-        batch=np.zeros(seats, dtype=np.int32),
-        sampled=np.zeros((2, seats), dtype=np.int32),
-        ended=np.zeros((2, seats), dtype=np.int32),
-        streamed=np.zeros((2, seats if stream else 0), dtype=np.int32),
-        slots=np.full(policy.max_loras, -1, dtype=np.int32),
-        active=np.zeros(policy.max_loras, dtype=np.int32),
-        gpu_lru=empty_lists(adapters, 1),
-        cpu_lru=empty_lists(adapters, 1),
         applied=np.zeros(0, dtype=np.int32) if applied is None else applied[0],
         applied_from=np.zeros(0, dtype=np.int64) if applied is None else applied[1],
         seen_keys=np.zeros(SEEN_KEYS if front_end.scrape_interval_s else 1, dtype=np.bool_),
@@ -137,6 +119,9 @@ def empty_engine(
         series=np.zeros((bins, len(SERIES))),
         gaps=np.zeros(GAP_BINS, dtype=np.int64),
         log=np.zeros(log_size, dtype=np.int32),
+        **_requests_at_rest(requests, adapters, buckets),
+        **_adapters_at_rest(adapters, policy.max_loras),
+        **_batches_at_rest(policy.max_running, stream=stream),
     )
     config, state = engine.config[0], engine.state[0]
     config.start_s, config.end_s, config.bin_s = start_s, start_s + duration_s, duration_s / bins
@@ -150,6 +135,41 @@ def empty_engine(
     state.pause_start_s = state.pause_end_s = state.tokenizers_until_s = start_s - 1.0
     rest_adapters(engine, 0)
     return engine
+
+
+def _requests_at_rest(requests: int, adapters: int, buckets: int) -> dict[str, Any]:
+    """Records of requests, and the lists that they are linked in."""
+    return {
+        "requests": records(REQUEST, requests),
+        "upcoming": np.zeros(1 << requests.bit_length(), dtype=np.int32),
+        "waiting": empty_lists(requests, 1),
+        "queues": empty_lists(requests, adapters + 1),
+        "running": empty_lists(requests, 1),
+        "buckets": empty_lists(requests, buckets),
+    }
+
+
+def _adapters_at_rest(adapters: int, slots: int) -> dict[str, Any]:
+    """Records of adapters and of the base model, slots, and what orders them."""
+    return {
+        "adapters": records(ADAPTER, adapters + 1),
+        "heap": np.zeros(adapters + 1, dtype=np.int32),
+        "slots": np.full(slots, -1, dtype=np.int32),
+        "active": np.zeros(slots, dtype=np.int32),
+        "gpu_lru": empty_lists(adapters, 1),
+        "cpu_lru": empty_lists(adapters, 1),
+    }
+
+
+def _batches_at_rest(seats: int, *, stream: bool) -> dict[str, Any]:
+    """What this step and the one before it hold."""
+    return {
+        "batches": records(BATCH, 2),
+        "batch": np.zeros(seats, dtype=np.int32),
+        "sampled": np.zeros((2, seats), dtype=np.int32),
+        "ended": np.zeros((2, seats), dtype=np.int32),
+        "streamed": np.zeros((2, seats if stream else 0), dtype=np.int32),
+    }
 
 
 def rest_adapters(engine: Engine, first: int) -> None:
@@ -186,12 +206,11 @@ def enter_requests(
     adapter: NDArray[np.integer[Any]],
 ) -> None:
     """Write requests into records, either unused ones in a row, or any."""
-    in_a_row = isinstance(places, slice)
-    entered = engine.requests[places] if in_a_row else records(REQUEST, places.size)
+    entered = engine.requests[places] if isinstance(places, slice) else records(REQUEST, places.size)
     entered["arrival_s"], entered["prompt"], entered["output"] = arrival_s, prompt_tokens, output_tokens
     entered["adapter"] = np.where(adapter < 0, engine.config.base_model[0], adapter)
     entered["first_token_s"] = entered["finish_s"] = np.nan
-    if not in_a_row:
+    if not isinstance(places, slice):
         engine.requests[places] = entered
 
 

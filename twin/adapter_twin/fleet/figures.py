@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter_twin.errors import WorkloadError
 from adapter_twin.fleet.fates import Fate
 from adapter_twin.rendering.figures import percent
 
@@ -30,6 +31,11 @@ class Objectives:
     served_fraction: float = 0.95
     ttft_s: float = float("inf")
     itl_s: float = float("inf")
+
+    def __post_init__(self) -> None:
+        for name in ("ttft_s", "itl_s"):
+            if not getattr(self, name) > 0:
+                raise WorkloadError(f"{name}: {getattr(self, name):g} is not allowed, it must be positive")
 
 
 @dataclass(frozen=True)

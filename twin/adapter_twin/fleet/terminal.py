@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from adapter_twin.fleet.figures import completion, headline, intervals, totals, worst_adapters
@@ -34,7 +35,7 @@ def print_comparison(
     if worst := worst_adapters(comparison, objectives):
         table = Table("adapter", "starving", "if staying", "without a copy", box=None)
         for name, *seconds in worst:
-            table.add_row(name, *(f"{value:,.0f} s" for value in seconds))
+            table.add_row(escape(name), *(f"{value:,.0f} s" for value in seconds))
         console.print("Adapters that starve longest while changing:", table, sep="\n")
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapter_twin.errors import ProfileError
-from adapter_twin.outputs import require_writable
+from adapter_twin.outputs import require_writable, write_text
 from adapter_twin.profile.derivation import derive_profile
 from adapter_twin.profile.geometry import read_geometry
 from adapter_twin.profile.hardware import known_gpus, load_gpu
@@ -52,6 +52,8 @@ def derive(
         raise ProfileError(
             "--model-config and --model-name go together: name the model that the file describes"
         )
+    if gpu is None and model_config is None and tensor_parallel_size == 1:
+        raise ProfileError("derive: say what differs, by --gpu, --model-config or --tensor-parallel-size")
     require_writable(output, "output")
     model = read_geometry(model_config, model_name) if model_config and model_name else None
     derived = derive_profile(
@@ -60,5 +62,5 @@ def derive(
         gpu=load_gpu(gpu) if gpu else None,
         tensor_parallel_size=tensor_parallel_size,
     )
-    output.write_text(profile_json(derived), encoding="utf-8")
+    write_text(output, profile_json(derived))
     typer.echo(f"{output}: {derived.name}, safety margin {derived.safety_margin_percent}%", err=True)

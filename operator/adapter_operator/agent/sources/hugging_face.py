@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from adapter_operator.agent.errors import AdapterError, Reason
+from adapter_operator.agent.errors import AdapterError, Reason, not_installed
 from adapter_operator.agent.sources.base import Fetched
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class HuggingFaceRepository:
 
     def fetch(self, folder: Path) -> Fetched:
         """Download the adapter's files at the commit that the revision names now."""
-        from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - heavy, and only needed here
+        try:
+            from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - heavy, and only needed here
+        except ModuleNotFoundError as error:
+            raise AdapterError(Reason.SOURCE_NOT_FOUND, not_installed(error)) from error
         from huggingface_hub.errors import (  # noqa: PLC0415
             GatedRepoError,
             RepositoryNotFoundError,

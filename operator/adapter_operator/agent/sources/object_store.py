@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapter_operator.agent.errors import AdapterError, Reason
+from adapter_operator.agent.errors import AdapterError, Reason, not_installed
 from adapter_operator.agent.sources.base import Fetched
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ class S3Prefix:
         return Fetched(target)
 
     def _store(self) -> Any:
-        import s3fs  # noqa: PLC0415 - heavy, and only needed here
+        try:
+            import s3fs  # noqa: PLC0415 - heavy, and only needed here
+        except ModuleNotFoundError as error:
+            raise AdapterError(Reason.SOURCE_NOT_FOUND, not_installed(error)) from error
 
         return s3fs.S3FileSystem(
             endpoint_url=self.endpoint, skip_instance_cache=True, use_listings_cache=False

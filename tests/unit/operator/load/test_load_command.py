@@ -18,7 +18,8 @@ phases:
   - {name: calm, duration_s: 0.5, adapters: [{name: a, rate: 10, rank: 8}]}
   - {name: surge, duration_s: 0.5, adapters: [{name: a, rate: 10, rank: 8}, {name: b, rate: 20, rank: 8}]}
 """
-OPTIONS = ("--drain", "5", "--late-after", "0.5")
+OPTIONS = ("--drain", "10", "--late-after", "5")
+"""However busy the machine is: these tests are not about that."""
 
 
 @pytest.fixture
@@ -72,6 +73,17 @@ def test_failures_have_their_exit_code(load, served_url, streaming):
     assert load(served_url, "--allow-failures").exit_code == 0
 
 
+def test_what_others_named_is_not_markup(served_url, streaming, tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_time,prompt_tokens,output_tokens,adapter\n0.1,3,4,[/bold]\n")
+    streaming.refuse = {"[/bold]": (404, {}, '{"error":{"message":"no [/red] model","type":"[/x]"}}')}
+    arguments = ["load", "--url", served_url, "--trace", str(trace), "--duration", "0.3", *OPTIONS]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    for word in ("[/bold]", "[/x]", "no [/red] model"):
+        assert word in result.stdout
+
+
 def test_a_client_that_cannot_keep_up_says_so(load, served_url, streaming):
     streaming.first_s = 0.4
     result = load(served_url, "--max-inflight", "1", "--late-after", "0.05")
@@ -104,7 +116,9 @@ def test_predicted_beside_measured(load, served_url):
         (("--token-ids", "9-1"), "--token-ids: '9-1' is not a range"),
         (("--compare-with-twin",), "--compare-with-twin: needs --profile"),
         (("--tolerance", "5"), "--tolerance: needs --compare-with-twin"),
-        (("--trace", "x.csv"), "--file: does not go with --trace"),
+        (("--trace", "x.csv"), "--trace: does not go with --file"),
+        (("--adapters", "3"), "--adapters: does not go with --file"),
+        (("--arrivals", "gamma:cv=2"), "arrivals: does not go with a file with phases"),
         (("--json", "/nowhere/x.json"), "--json: /nowhere/x.json cannot be written"),
         (("--max-inflight", "100000000"), "--max-inflight: 100000000 is not allowed"),
         (("--profile", "nothing"), "nothing"),

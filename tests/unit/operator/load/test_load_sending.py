@@ -1,17 +1,23 @@
 """Against a server whose timing is known: what is measured is what it did."""
 
 import asyncio
+import datetime as dt
+import ipaddress
+import ssl
 import time
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from adapter_operator.load.errors import LoadError
 from adapter_operator.load.measuring import measure
-from adapter_operator.load.payload import Endpoint, PayloadRules, Payloads
+from adapter_operator.load.payload import PayloadRules, Payloads
 from adapter_operator.load.preflight import served_models
 from adapter_operator.load.sending import Sender, SendingRules
-from adapter_operator.load.target import Target
+from adapter_operator.load.target import Endpoint, Target
 from adapter_operator.load.traffic import Phase, Traffic
 from adapter_twin.workload import Adapter, Requests
 
@@ -165,6 +171,18 @@ def test_a_closed_loop_is_reported(serve, streaming):
     assert figures.total.ttft_s.p99 > 0.3  # from when it was due, not from when it was sent
 
 
+def test_sending_ends_though_requests_are_held_back(serve, streaming):
+    """Also if the server never answers, and as many requests as allowed are under way."""
+    streaming.first_s = 60.0
+    traffic = traffic_of(np.arange(10) * 0.02, duration_s=0.5)
+    start = time.monotonic()
+    figures = measured(sent(serve, streaming, traffic, max_inflight=2), traffic)
+    assert time.monotonic() - start < 10
+    assert (figures.total.offered_requests, figures.total.unfinished_requests) == (10, 10)
+    assert (figures.client.sent_requests, figures.client.unsent_requests) == (2, 8)
+    assert not figures.client.kept_up
+
+
 def test_phases_are_told_apart(serve, streaming):
     phases = (Phase("calm", 0.0, 0.5), Phase("surge", 0.5, 1.0))
     traffic = traffic_of([0.1, 0.55, 0.6, 0.7], duration_s=1.0, phases=phases, adapter=[0, 1, 1, 1])
@@ -236,6 +254,43 @@ def test_no_server_is_said_in_one_sentence(unused_port):
 def test_urls_that_are_none(url):
     with pytest.raises(LoadError, match="is not a URL such as"):
         Target.at(url)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Of 127.0.0.1, signed by itself: the files of the certificate and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
+    now = dt.datetime.now(dt.UTC)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (tmp_path / "server.pem").write_bytes(signed.public_bytes(pem))
+    private = serialization.PrivateFormat.PKCS8
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+    return tmp_path / "server.pem", tmp_path / "key.pem"
+
+
+def test_over_tls_with_a_certificate_that_is_trusted(serve, streaming, certificate, monkeypatch):
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*certificate)
+    traffic = traffic_of([0.0, 0.05], duration_s=1.0)
+
+    async def sending():
+        async with serve(streaming, server) as url:
+            return await send(url, traffic)
+
+    untrusted = measured(asyncio.run(sending()), traffic)
+    assert untrusted.failures == {"cannot connect: TLS, certificate verify failed": 2}
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    assert measured(asyncio.run(sending()), traffic).total.completed_requests == 2
 
 
 def test_urls_with_a_path():
