@@ -25,6 +25,9 @@ class AdaptwinGroup(DeferringGroup):
         "gateway": DeferredApp(
             "adapter_operator.gateway.cli", "Tell Envoy which replicas hold which adapters.", extra="gateway"
         ),
+        "local": DeferredApp(
+            "adapter_operator.local.cli", "Run the whole system on this machine, without a GPU."
+        ),
         "load": DeferredApp(
             "adapter_operator.load.cli", "Send open-loop traffic and measure what comes back."
         ),

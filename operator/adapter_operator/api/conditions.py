@@ -52,6 +52,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     # TrafficObserved
     DECLARED = "Declared"
+    OBSERVED = "Observed"
     # Degraded
     AS_EXPECTED = "AsExpected"
     KEEPING_LAST_PLAN = "KeepingLastPlan"

@@ -1,13 +1,14 @@
 """Everything that one pass of the loop found out and did: what the status is made from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapter_operator.api.conditions import Reason
 from adapter_operator.api.v1alpha1 import Status
 from adapter_operator.reconcile.inputs import Intent
 from adapter_operator.reconcile.judgement import Judged
+from adapter_operator.reconcile.moves import Holder, Moves
 from adapter_operator.reconcile.rollout import Step
 from adapter_operator.reconcile.values import EngineProblem, Observed, PlanRecord
 
@@ -40,6 +41,9 @@ class Account:
         record: The plan in force now.
         step: The step of the rollout that was taken.
         problems: Engines that cannot start.
+        holders: The replicas that exist, as their agents tell; empty where nobody does.
+        moves: The moves of adapters that were made.
+        rates: Requests/s that were observed, by adapter; None where none were.
         failure: Why what is desired could not be applied; empty where it could.
     """
 
@@ -53,6 +57,9 @@ class Account:
     record: PlanRecord | None = None
     step: Step | None = None
     problems: Sequence[EngineProblem] = ()
+    holders: Mapping[str, Holder] = field(default_factory=dict)
+    moves: Moves | None = None
+    rates: Mapping[str, float] | None = None
     failure: str = ""
 
     @property

@@ -109,9 +109,9 @@ def _progressing(account: Account) -> Finding | None:
     """How the rollout goes; given up, for now, where it has stood still for longer than its deadline."""
     if account.step is None:
         return None if account.record else Finding("False", Reason.NO_PLAN, "there is nothing to roll out")
-    if account.step.complete:
+    if account.step.complete and not _moving(account):
         return Finding("False", Reason.ROLLED_OUT, account.step.message)
-    message = "; ".join([account.step.message, *_problem_messages(account)])
+    message = "; ".join([account.step.message, *_moving(account), *_problem_messages(account)])
     if not _stuck(account):
         return Finding("True", Reason.ROLLING_OUT, message)
     lacking = any(problem.lacks_gpus for problem in account.problems)
@@ -121,6 +121,20 @@ def _progressing(account: Account) -> Finding | None:
 def _problem_messages(account: Account) -> list[str]:
     first = list(account.problems)[:1]
     return [f"{problem.engine}: {problem.reason}: {problem.message}" for problem in first]
+
+
+def _moving(account: Account) -> list[str]:
+    """That adapters are on their way; those that cannot be loaded are told of elsewhere."""
+    if account.moves is None or account.moves.settled:
+        return []
+    failed = {adapter for holder in account.holders.values() for adapter in holder.failed}
+    wanted = account.record.plan.shares if account.record else {}
+    moving = sum(
+        account.moves.routes.get(adapter) != frozenset(replicas)
+        for adapter, replicas in wanted.items()
+        if adapter not in failed
+    )
+    return [f"{_counted(moving, 'adapter')} on the way"] if moving else []
 
 
 def _stuck(account: Account) -> bool:
@@ -144,6 +158,9 @@ def _traffic_observed(account: Account) -> Finding | None:
     source = account.intent.deployment.spec.traffic.source
     if source == "Declared":
         return Finding("True", Reason.DECLARED, "the rates are those that the spec declares")
+    if account.rates is not None:
+        total = sum(account.rates.values())
+        return Finding("True", Reason.OBSERVED, f"planned for {total:.3g} requests/s, as observed")
     message = f"traffic.source {source} is not observed by this version; the declared rates are used"
     return Finding("False", Reason.NOT_SUPPORTED, message)
 

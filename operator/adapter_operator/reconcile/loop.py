@@ -22,10 +22,12 @@ from adapter_operator.reconcile.desired import desired_state, number_plan, rollo
 from adapter_operator.reconcile.errors import ClusterError
 from adapter_operator.reconcile.inputs import Intent, intent_of
 from adapter_operator.reconcile.judgement import Judged, present_hash, stands, still_holds
+from adapter_operator.reconcile.moves import Unrouted, next_moves
+from adapter_operator.reconcile.moving import situation_of, with_moves
 from adapter_operator.reconcile.news import news
-from adapter_operator.reconcile.ports import Clock, Cluster, Engines, Planner, TrafficSource
+from adapter_operator.reconcile.ports import Agents, Clock, Cluster, Engines, Planner, TrafficSource
 from adapter_operator.reconcile.report import is_news, status_after, to_json
-from adapter_operator.reconcile.values import Announcement, ObjectKey, Observed, PlanRecord
+from adapter_operator.reconcile.values import Announcement, Desired, ObjectKey, Observed, PlanRecord
 from adapter_twin.errors import AdaptwinError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,9 @@ LOOK_AGAIN_S: Final = 5.0
 """How often it is seen to that the decision being made is still wanted."""
 
 AT_ONCE_S: Final = 0.0
+MOVING_S: Final = 0.5
+"""How often to look while adapters move."""
+
 TRY_AGAIN_S: Final = 60.0
 """When to try again what failed for want of time."""
 
@@ -51,6 +56,8 @@ class Ports:
     traffic: TrafficSource
     planner: Planner
     clock: Clock
+    agents: Agents | None = None
+    """None where adapters are loaded by others: assignments are published, and nothing is routed."""
 
 
 class Reconciler:
@@ -61,6 +68,7 @@ class Reconciler:
         self._ports = ports
         self._metrics = metrics
         self._judged: dict[ObjectKey, Judged] = {}
+        self._unrouted: dict[ObjectKey, Unrouted] = {}
 
     async def reconcile(self, key: ObjectKey) -> float | None:
         """Bring one object one step further; the seconds after which to look again, if that is known."""
@@ -75,7 +83,7 @@ class Reconciler:
         account = await self._actuate(account)
         await self._report(account)
         self._measure(account, started)
-        return None if account.judged is None or account.judged.lasting else TRY_AGAIN_S
+        return _again_s(account)
 
     async def _understand(self, observed: Observed) -> Account:
         """Observe and forecast: what is asked, or why it cannot be planned."""
@@ -85,10 +93,11 @@ class Reconciler:
             now=self._ports.clock.now(),
             record=observed.in_force,
             problems=tuple(await self._ports.engines.problems(observed.key)),
+            holders=await self._ports.agents.holders(observed) if self._ports.agents else {},
+            rates=await self._ports.traffic.rates(observed.key),
         )
-        rates = await self._ports.traffic.rates(observed.key)
         try:
-            intent = await asyncio.to_thread(intent_of, observed, rates)
+            intent = await asyncio.to_thread(intent_of, observed, account.rates)
         except AdaptwinError as error:
             return replace(account, fault=Fault(Reason.INVALID_SPEC, str(error)))
         return replace(account, intent=intent, fault=_obstacle(intent))
@@ -164,13 +173,30 @@ class Reconciler:
         desired = desired_state(
             account.observed, record, step, intent.deployment, intent.request.profile, told
         )
+        account = replace(account, step=step)
+        if self._ports.agents is not None:
+            account, desired = self._move(account, desired)
         try:
             await self._ports.cluster.actuate(desired)
         except ClusterError as error:
             if error.refused:
-                await self._report(replace(account, step=step, failure=str(error)))
+                await self._report(replace(account, failure=str(error)))
             raise
-        return replace(account, step=step)
+        return account
+
+    def _move(self, account: Account, desired: Desired) -> tuple[Account, Desired]:
+        """Let adapters follow the plan, and hold back replicas that are still needed."""
+        key = account.observed.key
+        situation = situation_of(
+            account.observed,
+            desired,
+            account.holders,
+            self._unrouted.get(key, {}),
+            self._ports.clock.monotonic(),
+        )
+        moves = next_moves(situation)
+        self._unrouted[key] = moves.unrouted
+        return replace(account, moves=moves), with_moves(desired, situation, moves)
 
     async def _report(self, account: Account) -> Account:
         """Write the status where it has changed, and announce a decision once."""
@@ -213,7 +239,15 @@ class Reconciler:
 
     def _forget(self, key: ObjectKey) -> None:
         self._judged.pop(key, None)
+        self._unrouted.pop(key, None)
         self._metrics.forget_object(key.namespace, key.name)
+
+
+def _again_s(account: Account) -> float | None:
+    """After how many seconds to look again, where that is known."""
+    if account.moves is not None and not account.moves.settled:
+        return MOVING_S
+    return None if account.judged is None or account.judged.lasting else TRY_AGAIN_S
 
 
 def _status(resource: Mapping[str, Any]) -> Status:

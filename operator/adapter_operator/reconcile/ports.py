@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from adapter_operator.planning import Decision, PlanningRequest
+from adapter_operator.reconcile.moves import Holder
 from adapter_operator.reconcile.values import (
     Announcement,
     Desired,
@@ -38,6 +39,13 @@ class Engines(Protocol):
 
     async def problems(self, key: ObjectKey) -> Collection[EngineProblem]:
         """Engines that cannot start, and why."""
+
+
+class Agents(Protocol):
+    """Whoever loads adapters into engines, and confirms it."""
+
+    async def holders(self, observed: Observed) -> Mapping[str, Holder]:
+        """Every replica that exists, by the name that plans give it."""
 
 
 class TrafficSource(Protocol):

@@ -176,12 +176,22 @@ def is_news(status: Status, decision_id: str) -> bool:
 
 
 def _exceptions(account: Account) -> tuple[StatusException, ...]:
-    return tuple(
+    found = [
         StatusException(
             kind="Replica", name=problem.engine, reason=problem.reason[:64], message=_cut(problem.message)
         )
-        for problem in list(account.problems)[:MAX_EXCEPTIONS]
-    )
+        for problem in account.problems
+    ]
+    found += [
+        StatusException(
+            kind="Adapter", name=adapter, reason=reason[:64], message=_cut(f"on {replica}: {message}")
+        )
+        for replica, holder in sorted(account.holders.items())
+        for adapter, (reason, _, message) in (
+            (name, trouble.partition(": ")) for name, trouble in sorted(holder.troubles.items())
+        )
+    ]
+    return tuple(found[:MAX_EXCEPTIONS])
 
 
 def _percent(fraction: float | None) -> int | None:

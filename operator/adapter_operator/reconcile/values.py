@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from adapter_operator.api.v1alpha1 import AdapterDeployment
+from adapter_operator.reconcile.moves import Routes
 from adapter_operator.reconcile.rollout import PoolState
 from adapter_predictor.plan import Plan, Pool
 from adapter_twin.profile import Profile
@@ -63,6 +64,7 @@ class Observed:
         pools: Its pools, by the names that plans give them.
         plans: Its verified plans, the one in force first.
         documents: Texts of other objects that its spec refers to, by (object, key).
+        routes: Where requests are sent now, where that is known.
     """
 
     key: ObjectKey
@@ -70,6 +72,7 @@ class Observed:
     pools: tuple[ObservedPool, ...] = ()
     plans: tuple[PlanRecord, ...] = ()
     documents: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    routes: Routes = field(default_factory=dict)
 
     @property
     def generation(self) -> int:
@@ -120,6 +123,9 @@ class Desired:
         outgoing: Replicas that pools of earlier plans keep for now.
         retired: Pools of earlier plans that should be deleted.
         kept_plans: Hashes of the plans whose records should be kept.
+        outgoing_assignments: What to publish for replicas of earlier plans' pools, by pool and ordinal; they
+            keep what they have where it is empty.
+        routes: Where requests shall be sent; None where nobody confirms what replicas hold.
     """
 
     deployment: AdapterDeployment
@@ -129,6 +135,8 @@ class Desired:
     outgoing: Mapping[str, int] = field(default_factory=dict)
     retired: tuple[str, ...] = ()
     kept_plans: frozenset[str] = frozenset()
+    outgoing_assignments: Mapping[str, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)
+    routes: Routes | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from adapter_twin.rendering.charts import histogram_chart, line_chart, served_chart, tidy
 from adapter_twin.rendering.figures import (
@@ -46,7 +46,9 @@ class PageFigure:
 def page_environment(package: str = "adapter_twin") -> Environment:
     """Where a package's page templates are; `base.html.j2` of the twin holds the style of all pages."""
     environment = Environment(
-        loader=PackageLoader(package, "rendering/templates"),
+        loader=ChoiceLoader(
+            [PackageLoader(name, "rendering/templates") for name in (package, "adapter_twin")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
