@@ -23,6 +23,7 @@ from adapter_operator.rendering import machine, text
 from adapter_operator.rendering.report import write_report
 from adapter_predictor.placement import FrontierPoint, frontier
 from adapter_predictor.predictor import Predictor
+from adapter_twin.outputs import require_writable
 from adapter_twin.profile import load_profile
 from adapter_twin.profile.validity import extrapolation_warning, extrapolations
 
@@ -60,6 +61,8 @@ class PlanOptions:
 def run(options: PlanOptions) -> int:
     """Plan, print, and give the exit code."""
     start = time.monotonic()
+    if options.report is not None:
+        require_writable(options.report, "--report")
     request = planning_request(options)
     read = time.monotonic()
     with spinner() as tell:

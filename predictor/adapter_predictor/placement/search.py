@@ -30,17 +30,17 @@ def fewest_even(
 ) -> list[Bin] | None:
     """The fewest evenly loaded replicas: strides until it goes, then bisection.
 
-    Once the deadline has passed, twice as many are tried as failed last, and nothing more: a plan with too
-    many replicas is better than none.
+    Once the deadline has passed, each try has twice as many as the one before: a plan with too many replicas
+    is better than none, or one whose replicas starve.
     """
     low, high, stride = start - 1, min(start, most), 1
-    found, late = even(demands, judge, high), False
-    while found is None:
-        if high >= most or late:
-            return None
-        late = deadline.expired
-        low, high, stride = high, min(most, high + (high if late else stride)), 2 * stride
+    found = even(demands, judge, high)
+    while found is None and high < most:
+        step = high if deadline.expired else stride
+        low, high, stride = high, min(most, high + step), 2 * stride
         found = even(demands, judge, high)
+    if found is None:
+        return None
     while high - low > 1 and not deadline.expired:
         middle = (low + high) // 2
         fewer = even(demands, judge, middle)

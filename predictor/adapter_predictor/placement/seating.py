@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -10,6 +11,9 @@ from adapter_predictor.placement.demand import AdapterDemand
 from adapter_predictor.placement.judge import Contents, Judge, Option, Slots
 from adapter_predictor.placement.packing import Bin, contents_of
 from adapter_predictor.plan import Plan, Pool, pool_name, replica_name
+
+_NOISE: Final = 1e-9
+"""What the shares of an adapter may lie beside 1 by rounding."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,16 @@ def _ordinals(shares: Sequence[Mapping[str, float]], pool: str, present: Plan | 
 
 
 def _summing_to_one(assignment: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """The same shares, with what floating point lost put back."""
+    """The same shares, with what floating point lost put back where it is more than noise.
+
+    Noise is left alone, so that a plan which nothing changes keeps its shares to the last bit, and its hash.
+    """
     totals: dict[str, float] = {}
     for shares in assignment.values():
         for adapter, share in shares.items():
             totals[adapter] = totals.get(adapter, 0.0) + share
+    lost = {adapter: total if abs(total - 1.0) > _NOISE else 1.0 for adapter, total in totals.items()}
     return {
-        replica: {adapter: min(1.0, share / totals[adapter]) for adapter, share in shares.items()}
+        replica: {adapter: min(1.0, share / lost[adapter]) for adapter, share in shares.items()}
         for replica, shares in assignment.items()
     }

@@ -49,6 +49,14 @@ def test_whenever_it_is_stopped_what_it_gives_is_valid(steady, patience):
         assert (served(found, asked, steady, 1.1) >= 0.95 - 1e-6).all()
 
 
+def test_without_any_time_too_many_replicas_are_better_than_starving_ones(steady):
+    asked = demands(240, 4.0)
+    found = place(asked, steady, Objectives(), Limits(max_replicas=500), deadline_s=0, clock=ticking())
+    assert found.feasible
+    assert found.plan.replicas > 3 * max(demand.min_copies for demand in asked)
+    assert (served(found, asked, steady, 1.1) >= 0.95 - 1e-6).all()
+
+
 def test_patience_never_costs_replicas(steady):
     asked, counts = demands(240), []
     for patience in (0, 5, 20, 1000):

@@ -6,10 +6,11 @@ from adapter_predictor.deadline import Deadline
 from adapter_predictor.errors import PlacementError
 from adapter_predictor.load import SLOT_GRID
 from adapter_predictor.placement import AdapterDemand, Limits, Objectives, TokenMeans, place
-from adapter_predictor.placement.judge import Judge, smallest_rank
-from adapter_predictor.placement.packing import by_rate, contents_of, copies_of, fill, spread
+from adapter_predictor.placement.judge import Judge, Slots, smallest_rank
+from adapter_predictor.placement.packing import Piece, by_rate, contents_of, copies_of, fill, spread
 from adapter_predictor.placement.repair import repaired
 from adapter_predictor.placement.search import _levelled, fewer_bins, fewest_even
+from adapter_predictor.placement.seating import Seat, plan_of
 from adapter_predictor.plan import Plan, Pool, pool_name
 
 TOKENS = TokenMeans(223.0, 194.0)
@@ -307,3 +308,18 @@ def test_adapters_are_there_once(steady):
         place([], steady, Objectives(), Limits())
     with pytest.raises(PlacementError, match="a0000 is there twice"):
         place([*demands(1), *demands(1)], steady, Objectives(), Limits())
+
+
+def test_rounding_makes_no_other_plan():
+    cut = (0.1,) * 10
+    assert sum(cut) != 1.0
+    seats = [Seat([Piece(0, share, 9.0 * share, 16)], Slots(8, 16)) for share in cut]
+    plan = plan_of(seats, [AdapterDemand("a", 9.0, 16)], None, "")
+    assert tuple(plan.shares["a"].values()) == cut
+    assert plan_of(seats, [AdapterDemand("a", 9.0, 16)], plan, "").hash == plan.hash
+
+
+def test_what_does_not_add_up_is_made_to():
+    seats = [Seat([Piece(0, 0.4, 3.6, 16)], Slots(8, 16)) for _ in range(2)]
+    plan = plan_of(seats, [AdapterDemand("a", 9.0, 16)], None, "")
+    assert tuple(plan.shares["a"].values()) == (0.5, 0.5)
