@@ -219,7 +219,7 @@ def _frontier(points: Sequence[FrontierPoint], chosen: int) -> Table:
     """By which part all rates may grow with each number of GPUs."""
     table = _table("GPUs>", "headroom>", "")
     for point in points:
-        mark = "the plan" if point.gpus == chosen else ""
+        mark = "as many as the plan" if point.gpus == chosen else ""
         style = "bold" if mark else ""
         table.add_row(str(point.gpus), words.headroom(point.headroom), mark, style=style)
     return table
