@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -38,6 +39,12 @@ _AS_PRINTED = 0.005
 _log = logging.getLogger(__name__)
 
 
+@cache
+def _tell_once(trouble: str, instead: str) -> None:
+    """Warn of trees that are missing: once in a process, for it is found out anew with every plan."""
+    _log.warning("%s; predicting with %s. `adaptwin predictor train` makes its own.", trouble, instead)
+
+
 class Predictor(ABC):
     """Says what replicas will do with their loads.
 
@@ -60,8 +67,7 @@ class Predictor(ABC):
         if artifact is not None and artifact.profile_hash == prediction_hash(profile):
             return TreePredictor(profile, artifact)
         general = find_artifact(GENERAL) if profile.origin == "derived" else None
-        _log.warning(
-            "%s; predicting with %s. `adaptwin predictor train` makes trees of its own.",
+        _tell_once(
             f"No trees are shipped for {profile.name}"
             if artifact is None
             else f"The trees shipped for {profile.name} were trained on another version of it",
