@@ -40,9 +40,10 @@ class _Worker:
     def kill(self) -> None:
         """End the process, whatever it is doing."""
         self.killed = True
-        if self.pid:
+        starting = self.executor._processes or {}  # noqa: SLF001 - one that still warms up has told no pid
+        for pid in {self.pid, *starting} - {0}:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
