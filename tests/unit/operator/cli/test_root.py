@@ -4,7 +4,6 @@ import pytest
 
 from adapter_twin.version import __version__
 
-
 COMMANDS = (
     *("plan", "what-if", "twin", "predictor", "compare", "operator"),
     *("agent", "gateway", "load", "emulate"),
