@@ -20,6 +20,7 @@ from adapter_twin.fleet import (
     simulate_static,
     simulate_transition,
 )
+from adapter_twin.fleet.figures import Objectives, headline
 from adapter_twin.profile import load_profile
 from adapter_twin.replica import ReplicaConfig
 from adapter_twin.workload import Adapter, Fixed, Workload
@@ -375,6 +376,20 @@ def test_a_failed_replica_comes_back_and_reloads_before_it_gets_traffic():
     assert report.adapters.unavailable_s[:, 1].sum() == pytest.approx(ready + QUICK.confirm_s - 100.0)
     assert report.adapters.unavailable_s[:, 0].sum() == 0
     assert report.replicas_with_gpus.tolist() == [2] * 30
+
+
+def test_failures_alone_are_compared_with_a_fleet_of_which_nothing_fails():
+    comparison = simulate_transition(
+        PROFILE, Fleet.of(pool("p", 2)), [Failure("p-1", 100.0, 20.0)], traffic(), seed=3, mechanics=QUICK
+    )
+    assert comparison.only_failures
+    assert comparison.staying.fates[Fate.UNROUTED] == 0
+    assert comparison.transition.fates[Fate.UNROUTED] > 0
+    failing, whole = comparison.starving_adapter_s(0.9)
+    assert failing > whole
+    assert headline(comparison, Objectives(served_fraction=0.9)).startswith(
+        "Failing is worse than not failing"
+    )
 
 
 def test_other_copies_take_over_and_answer_what_had_no_first_byte():

@@ -28,6 +28,8 @@ class Comparison:
 
     transition: TransitionReport
     staying: TransitionReport
+    only_failures: bool = False
+    """Nothing is rolled out: what stays is the fleet of which nothing fails."""
 
     def starving_adapter_s(self, threshold: float) -> tuple[float, float]:
         """Seconds of starvation, summed over adapters: of the transition, of staying."""
@@ -58,10 +60,16 @@ def simulate_transition(
 ) -> Comparison:
     """Make the changes, and compare with a fleet that stays; failures of its replicas happen to both.
 
-    The arguments are those of `simulate_fleet`.
+    Where failures are all there is, the comparison is with a fleet of which nothing fails. The arguments are
+    those of `simulate_fleet`.
     """
     requests = generate(workload, seed)
-    accidents = [one for one in changes if not isinstance(one, Rollout) and one.replica in fleet.by_name]
+    only_failures = not any(isinstance(one, Rollout) for one in changes)
+    accidents = [
+        one
+        for one in changes
+        if not (only_failures or isinstance(one, Rollout)) and one.replica in fleet.by_name
+    ]
     transition, staying = (
         FleetSimulation(profile, fleet, workload, requests, seed, some, mechanics)
         for some in (changes, accidents)
@@ -69,4 +77,5 @@ def simulate_transition(
     with ThreadPoolExecutor(max_workers=min(2, threads)) as pool:
         list(pool.map(lambda simulation: simulation.run(max(1, threads // 2)), (transition, staying)))
     pace_s = staying.pace_s
-    return Comparison(*(one.report(bins, pace_s, patience_s) for one in (transition, staying)))
+    reports = (one.report(bins, pace_s, patience_s) for one in (transition, staying))
+    return Comparison(*reports, only_failures=only_failures)

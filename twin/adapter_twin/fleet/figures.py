@@ -74,11 +74,12 @@ class Group:
 def headline(comparison: Comparison, objectives: Objectives) -> str:
     """Which of the two is better, in one sentence."""
     moving, staying = comparison.starving_adapter_s(objectives.served_fraction)
-    verdict = "the same as staying"
+    what, other = ("Failing", "not failing") if comparison.only_failures else ("Changing", "staying")
+    verdict = f"the same as {other}"
     if moving != staying:
-        verdict = "better than staying" if moving < staying else "worse than staying"
+        verdict = f"better than {other}" if moving < staying else f"worse than {other}"
     return (
-        f"Changing is {verdict}: {moving:,.0f} against {staying:,.0f} adapter-seconds of starvation "
+        f"{what} is {verdict}: {moving:,.0f} against {staying:,.0f} adapter-seconds of starvation "
         f"(less than {percent(objectives.served_fraction)} served in time)."
     )
 
