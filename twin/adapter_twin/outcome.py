@@ -87,8 +87,9 @@ def summarize(
     finished = _finished(requests)
     output, decoding_s = finished.output, finished.decoding_s
     several = output > 1
-    chunks = 1.0 - float(state.merged_gaps) / max(1, int(state.token_gaps))
-    itl_mean_s = float(decoding_s.sum() / ((output - 1).sum() * chunks)) if several.any() else NAN
+    unmerged = 1.0 - float(state.merged_gaps) / max(1, int(state.token_gaps))
+    gaps = float((output - 1).sum()) * unmerged
+    itl_mean_s = float(decoding_s.sum()) / gaps if gaps > 0.0 else NAN
     first_token_s, end_s = _over_offered(accepted, finished)
     per_adapter, totals = _per_adapter(offered, adapters, first_token_s, end_s, itl_mean_s, duration_s)
     series = _time_series(engine, duration_s)

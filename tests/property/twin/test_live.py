@@ -69,7 +69,8 @@ def days(draw):
     chosen = draw(st.lists(st.integers(-1, len(adapters) - 1), min_size=count, max_size=count))
     requests = Requests(*(np.array(v) for v in (np.cumsum(gaps), draw(tokens), draw(tokens), chosen)))
     times = st.one_of(st.floats(0, 20), st.sampled_from(requests.arrival_s.tolist()))
-    return Day(config, adapters, requests, sorted(draw(st.lists(times, max_size=6))))
+    cuts = draw(st.lists(times.filter(lambda time: time <= Day.duration_s), max_size=6))
+    return Day(config, adapters, requests, sorted(cuts))
 
 
 def replica(day, **more):

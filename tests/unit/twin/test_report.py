@@ -49,3 +49,17 @@ def test_histogram_counts_every_value_where_it_lies():
     widths = histogram.edges_s[1:] / histogram.edges_s[:-1]
     assert np.all((widths > 1.05) & (widths <= 1.125))
     assert Histogram.of(np.zeros(0)).counts.size == 0
+
+
+def test_a_single_request_whose_tokens_came_in_one_chunk_has_no_inter_token_latency():
+    """Its only gap lies within the chunk: the server was loading the other adapter's tokenizer."""
+    profile = load_profile("llama-3.1-8b-instruct-h100-64gb")
+    config = ReplicaConfig(
+        2, 8, max_num_batched_tokens=64, max_model_len=512, gpu_memory_utilization=0.6, scrape_interval_s=0.0
+    )
+    asked = Requests(np.zeros(3), [1, 1, 1], [1, 2, 1], [0, 0, 1])
+    adapters = [Adapter("a0", 1.0, 8), Adapter("a1", 1.0, 8)]
+    report = simulate_replica(profile, config, asked, adapters, duration_s=20.0)
+    assert report.completed_requests == 3
+    assert np.isnan(report.itl_s.mean)
+    assert report.tpot_s.mean == 0.0
