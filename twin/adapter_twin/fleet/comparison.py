@@ -77,5 +77,5 @@ def simulate_transition(
     with ThreadPoolExecutor(max_workers=min(2, threads)) as pool:
         list(pool.map(lambda simulation: simulation.run(max(1, threads // 2)), (transition, staying)))
     pace_s = staying.pace_s
-    reports = (one.report(bins, pace_s, patience_s) for one in (transition, staying))
-    return Comparison(*reports, only_failures=only_failures)
+    changed, stayed = (one.report(bins, pace_s, patience_s) for one in (transition, staying))
+    return Comparison(changed, stayed, only_failures)
