@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapter_twin.plain import plain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -189,21 +191,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None, arrays become lists."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        plain["throughput_tokens_per_s"] = self.throughput_tokens_per_s
-        plain["per_adapter"]["served_fraction"] = _plain(self.per_adapter.served_fraction)
-        return plain
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case np.ndarray():
-            return _plain(value.tolist())
-        case float():
-            return value if np.isfinite(value) else None
-        case _:
-            return value
+        document: dict[str, Any] = plain(asdict(self))
+        document["throughput_tokens_per_s"] = self.throughput_tokens_per_s
+        document["per_adapter"]["served_fraction"] = plain(self.per_adapter.served_fraction)
+        return document

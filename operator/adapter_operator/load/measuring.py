@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapter_twin import slo
+from adapter_twin.plain import plain
 from adapter_twin.report import NAN, LatencySummary, PerAdapter
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class Measured:
             "per_adapter": adapters,
             "phases": [asdict(phase) for phase in self.phases],
         }
-        plain: dict[str, Any] = _plain(document)
-        return plain
+        plain_values: dict[str, Any] = plain(document)
+        return plain_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,17 +343,3 @@ def _client(run: Run, traffic: Traffic, late_after_s: float) -> Client:
         unsent_requests=max(0, traffic.requests.count - len(run.records)),
         sent_requests=len(run.records),
     )
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case np.ndarray():
-            return _plain(value.tolist())
-        case float():
-            return value if np.isfinite(value) else None
-        case _:
-            return value

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from adapter_predictor.compare.comparison import CaseResult, Comparison, Entry
 from adapter_predictor.compare.contenders import CONTENDERS, OURS
+from adapter_twin.plain import plain
 
 NONE = "–"
 
@@ -69,8 +70,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "median_gap": comparison.median_gap,
         "median_gap_of_large": comparison.median_gap_of_large,
     }
-    plain: dict[str, Any] = _plain(content)
-    return plain
+    plain_values: dict[str, Any] = plain(content)
+    return plain_values
 
 
 def _better(case: CaseResult) -> list[str]:
@@ -104,11 +105,3 @@ def _table(*columns: str) -> Table:
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
     return table
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

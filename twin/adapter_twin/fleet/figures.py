@@ -10,6 +10,7 @@ import numpy as np
 
 from adapter_twin.errors import WorkloadError
 from adapter_twin.fleet.fates import Fate
+from adapter_twin.plain import plain
 from adapter_twin.rendering.figures import percent
 
 if TYPE_CHECKING:
@@ -191,8 +192,8 @@ def document(comparison: Comparison, objectives: Objectives, settings: dict[str,
         "transition": _report(comparison.transition, objectives),
         "staying": _report(comparison.staying, objectives),
     }
-    plain: dict[str, Any] = _plain(content)
-    return plain
+    plain_values: dict[str, Any] = plain(content)
+    return plain_values
 
 
 def _report(report: TransitionReport, objectives: Objectives) -> dict[str, Any]:
@@ -244,17 +245,3 @@ def worst_adapters(comparison: Comparison, objectives: Objectives) -> list[tuple
         for i in order
         if seconds[i] > 0
     ]
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case np.ndarray() | np.generic():
-            return _plain(value.tolist())
-        case float():
-            return value if np.isfinite(value) else None
-        case _:
-            return value

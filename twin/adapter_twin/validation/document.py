@@ -1,11 +1,11 @@
 """The scores as a JSON document: every key always there, null where there is nothing to compare."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapter_twin.plain import plain
 from adapter_twin.validation.memory import MemoryScores
 from adapter_twin.validation.scores import Comparison, Scores, score, score_by_model, score_by_regime
 
@@ -52,7 +52,7 @@ def validation_json(
         "settings": dict(settings),
         "skipped": [vars(item) for item in skipped],
     }
-    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def _group(scores: Scores) -> dict[str, Any]:
@@ -67,14 +67,3 @@ def _group(scores: Scores) -> dict[str, Any]:
         "oom_accuracy": scores.oom_accuracy,
         **biases,
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: null instead."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value
