@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STARVATION_THRESHOLD = 0.9
-"""Below this served fraction measured runs are labelled as starving."""
+"""Below this served fraction, or this part of the ideal throughput, measured runs are labelled as starving
+(arXiv:2508.08343)."""
 
 
 def completable(

@@ -8,8 +8,6 @@ from numpy.typing import ArrayLike
 
 Regime = Literal["unsaturated", "knee", "overloaded"]
 REGIMES: tuple[Regime, ...] = ("unsaturated", "knee", "overloaded")
-STARVATION_THRESHOLD = 0.9
-"""A measured run starves when its throughput is below this part of the ideal (arXiv:2508.08343)."""
 
 
 def smape(predicted: ArrayLike, measured: ArrayLike) -> float:

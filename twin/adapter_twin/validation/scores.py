@@ -8,13 +8,13 @@ import numpy as np
 
 from adapter_twin.measurements.measures import (
     REGIMES,
-    STARVATION_THRESHOLD,
     Regime,
     macro_f1,
     regime,
     smape,
 )
 from adapter_twin.measurements.tables import MeasuredRun, pooled_tokens_per_request
+from adapter_twin.slo import STARVATION_THRESHOLD
 
 _NAN = float("nan")
 
