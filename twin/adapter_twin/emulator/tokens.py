@@ -14,7 +14,6 @@ BYTES_PER_TOKEN: Final = 4
 LONGEST_TOKEN_CHARACTERS: Final = 7
 """No token stands for more characters: what vLLM asks its tokenizer before it tokenizes a long prompt."""
 FIRST_WORD_TOKEN: Final = 3
-END_TOKEN: Final = 2
 LOGPROB: Final = -1.5
 
 _CONSONANTS: Final = "bdfgklmnprstvz"

@@ -9,7 +9,7 @@ ours is in the data path.
 from typing import Any, Final
 
 from adapter_operator.gateway.envoy.errors import local_replies
-from adapter_operator.gateway.envoy.names import SEPARATOR
+from adapter_operator.gateway.envoy.names import METADATA, MODEL_KEY, MODEL_METADATA, NOT_JSON, SEPARATOR
 from adapter_operator.gateway.envoy.tokens import access_log, response_token_rules, streamed_token_filter
 from adapter_operator.gateway.settings import EnvoySettings, TlsSettings
 
@@ -18,13 +18,9 @@ Config = dict[str, Any]
 DISCOVERY_CLUSTER: Final = "xds"
 ADMIN_CLUSTER: Final = "admin"
 ROUTES: Final = "models"
-METADATA: Final = "adaptwin"
-MODEL_KEY: Final = "model"
 HOST_HEADER: Final = "x-adaptwin-host"
 MODEL_HEADER: Final = "x-adaptwin-model"
 HOST_FILTER: Final = "adaptwin.host"
-NOT_JSON: Final = "!not-json"
-"""Stands for the model of a body that is no JSON; no cluster has that name."""
 
 LOOPBACK: Final = "127.0.0.1"
 REQUEST_S: Final = 300
@@ -197,7 +193,7 @@ def _model_of_body() -> Config:
 
 def _cluster_header() -> Config:
     """Replaces whatever a client sent under this name."""
-    value = f"%REQ({HOST_HEADER})%{SEPARATOR}%DYNAMIC_METADATA({METADATA}:{MODEL_KEY})%"
+    value = f"%REQ({HOST_HEADER})%{SEPARATOR}{MODEL_METADATA}"
     return {"header": {"key": MODEL_HEADER, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 

@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
+from adapter_operator.gateway.envoy.names import METADATA, MODEL_KEY, MODEL_METADATA, NOT_JSON
+
 Config = dict[str, Any]
 
-NO_SUCH_MODEL: Final = 404
 RETRY_AFTER_S: Final = 1
-METADATA_MODEL: Final = "%DYNAMIC_METADATA(adaptwin:model)%"
 
 
 def local_replies() -> Config:
@@ -16,9 +16,9 @@ def local_replies() -> Config:
             _mapper(_not_json(), 400, "BadRequestError", "The request body is not valid JSON."),
             _mapper(
                 _flag("NC"),
-                NO_SUCH_MODEL,
+                404,
                 "NotFoundError",
-                f"The model `{METADATA_MODEL}` does not exist.",
+                f"The model `{MODEL_METADATA}` does not exist.",
                 param="model",
             ),
             _mapper(_status(413), 413, "RequestEntityTooLargeError", "The request body is too large."),
@@ -26,14 +26,14 @@ def local_replies() -> Config:
                 _flag("UO"),
                 503,
                 "ServiceUnavailableError",
-                f"The model `{METADATA_MODEL}` has too many requests in flight; try again later.",
+                f"The model `{MODEL_METADATA}` has too many requests in flight; try again later.",
                 retry=True,
             ),
             _mapper(
                 _flag("UH"),
                 503,
                 "ServiceUnavailableError",
-                f"No replica of the model `{METADATA_MODEL}` is ready; try again later.",
+                f"No replica of the model `{MODEL_METADATA}` is ready; try again later.",
                 retry=True,
             ),
             _mapper(
@@ -77,9 +77,9 @@ def _status(code: int) -> Config:
 
 def _not_json() -> Config:
     matcher = {
-        "filter": "adaptwin",
-        "path": [{"key": "model"}],
-        "value": {"string_match": {"exact": "!not-json"}},
+        "filter": METADATA,
+        "path": [{"key": MODEL_KEY}],
+        "value": {"string_match": {"exact": NOT_JSON}},
     }
     metadata = {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}
     return {"and_filter": {"filters": [_flag("NC"), metadata]}}

@@ -11,6 +11,13 @@ SEPARATOR: Final = "|"
 BASE_NAMES: Final = ("", "-")
 """What a missing and an empty model look like in a header; an adapter of that name goes before."""
 
+METADATA: Final = "adaptwin"
+MODEL_KEY: Final = "model"
+MODEL_METADATA: Final = f"%DYNAMIC_METADATA({METADATA}:{MODEL_KEY})%"
+"""The model that a body names, as Envoy writes it into headers and messages."""
+NOT_JSON: Final = "!not-json"
+"""Stands for the model of a body that is no JSON; no cluster has that name."""
+
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9_-]")
 _ESCAPED: Final = re.compile(r"=([0-9A-F]{2})")
 
